@@ -1,0 +1,63 @@
+"""All that a plugin may import: the words, the contracts and the hooks.
+
+A plugin is a module with functions marked ``@hookimpl``, named by an entry point in the group ``queuectl`` or by
+``[plugins] files`` in the configuration::
+
+    from queuectl.api import Backoff, Provider, hookimpl
+
+    class Steady(Backoff):
+        def delay(self, job, outcome, rng):
+            return 5.0
+
+    @hookimpl
+    def queuectl_backoffs():
+        yield Provider("steady", lambda options, context: Steady(), summary="five seconds, always")
+
+Names are imported when first used, so this module costs nothing by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backoff import Backoff
+    from .errors import ConfigError, JobRejected, NotSupported, PluginError, StartFailed, StorageBusy, StorageError
+    from .executor import Executor, Handle, Run
+    from .hookspecs import hookimpl
+    from .model import Claim, Event, Job, NewJob, Outcome, OutcomeKind, Settings, State
+    from .notifier import Notifier
+    from .providers import Command, Context, Option, Provider
+    from .storage import Ability, Listener, Storage
+
+_HOMES = {
+    "backoff": ("Backoff",),
+    "errors": (
+        "ConfigError",
+        "JobRejected",
+        "NotSupported",
+        "PluginError",
+        "StartFailed",
+        "StorageBusy",
+        "StorageError",
+    ),
+    "executor": ("Executor", "Handle", "Run"),
+    "hookspecs": ("hookimpl",),
+    "model": ("Claim", "Event", "Job", "NewJob", "Outcome", "OutcomeKind", "Settings", "State"),
+    "notifier": ("Notifier",),
+    "providers": ("Command", "Context", "Option", "Provider"),
+    "storage": ("Ability", "Listener", "Storage"),
+}
+
+__all__ = [  # noqa: PLE0604 - a literal list would say everything twice
+    *(name for names in _HOMES.values() for name in names)
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            from importlib import import_module
+
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,72 @@
+"""The records by which a plugin offers something. Cheap to make: nothing heavy is imported before it is chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import click
+
+T = TypeVar("T")
+
+#: The version of the contracts in this package. ``Provider.api`` names the lowest one a plugin can live with.
+API_VERSION = 1
+
+REQUIRED: Any = ...
+
+
+class Option(NamedTuple):
+    """One key of a table in ``queuectl.toml``, or of what a job may ask of an executor.
+
+    ``type`` is ``str``, ``int``, ``float``, ``bool``, ``list`` or ``dict``; a ``float`` also takes an integer.
+    ``check`` gets the converted value and returns a complaint ("must be positive") or None. ``path`` marks a ``str`` that is a
+    file name: relative ones are taken from the directory of the file that says so.
+    """
+
+    name: str
+    type: type
+    default: Any = REQUIRED
+    help: str = ""
+    secret: bool = False  # shown as dots
+    check: Callable[[Any], str | None] | None = None
+    path: bool = False
+    choices: tuple[Any, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class Context(NamedTuple):
+    """What an implementation may know of its surroundings when it is opened."""
+
+    name: str  # of the instance: the table's name
+    home: str | None  # the storage's directory for run/ and out/; None while the storage itself is opened
+    state_dir: str  # the user's state folder, for a storage that needs a default place
+    log: Callable[[str], None]  # one line for the process's log
+
+
+class Provider(NamedTuple, Generic[T]):
+    """A named implementation on offer.
+
+    ``open(options, context)`` gets the checked table and does the imports. ``job_options`` is what a *job* may ask of
+    an executor or a backoff, checked at enqueue without importing it; what is not listed there can only come from the
+    configuration file.
+    """
+
+    name: str  # as queuectl.toml says it: [a-z][a-z0-9-]*
+    open: Callable[[Mapping[str, Any], Context], T]
+    options: tuple[Option, ...] = ()
+    summary: str = ""  # one line for `queuectl plugins list`
+    job_options: tuple[Option, ...] = ()
+    abilities: frozenset[Any] = frozenset()  # a storage's, known without opening it
+    durable: bool = False  # a notifier that gets its events from the outbox, at least once
+    api: int = 1
+
+
+class Command(NamedTuple):
+    """A command-line command on offer, imported only when it is run."""
+
+    name: str
+    help: str  # one line, shown by `queuectl --help` without importing it
+    load: Callable[[], click.Command]

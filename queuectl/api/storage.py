@@ -1,0 +1,304 @@
+"""The storage contract: a durable home for jobs.
+
+A storage holds jobs, their order, the limits of queues and the leases of pools. It holds no policy: whether a failed
+job is run again, and when, is decided by ``core.transitions`` and arrives as a :class:`~queuectl.api.model.Settlement`.
+``queuectl.testing.storage`` turns every sentence below into a test.
+
+Rules for all methods:
+
+* Each is one atomic step: it takes effect entirely, or raises and changes nothing.
+* Any process may call them; an instance belongs to one thread of one process and is not carried over a fork.
+* ``now`` is milliseconds since the epoch. None means the storage's own clock, which is what production passes, since
+  the clocks of hosts differ; tests pass a value.
+* They raise ``StorageBusy`` for "try again soon", ``StorageFull`` when there is no space, another ``StorageError``
+  for anything else. After an error whose cause is a lost connection the step may have been taken: repeating a
+  settlement is harmless, and ``heartbeat`` returns claims whose reply was lost.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+from typing import TYPE_CHECKING, ClassVar
+
+from .errors import NotSupported
+from .model import Where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .model import (
+        Action,
+        Change,
+        Claim,
+        Delivery,
+        Exchange,
+        Finding,
+        Held,
+        History,
+        Job,
+        NewJob,
+        Page,
+        Pool,
+        Pulse,
+        QueueStat,
+        Receipt,
+        Sample,
+        State,
+        Turn,
+    )
+
+
+class Ability(enum.Enum):
+    """What a storage can do beyond the minimum. Core refuses by name what the chosen storage does not list."""
+
+    MULTI_HOST = "multi_host"  # pools on several machines may share it
+    LISTEN = "listen"  # listen() returns a Listener
+    UNIQUE = "unique"  # unique_key is honoured
+    TAGS = "tags"  # find() filters by tag
+    OUTBOX = "outbox"  # deliveries are stored with the step that caused them
+    MOVING = "moving"  # export() and load()
+    BACKUP = "backup"  # backup()
+
+
+class Listener(abc.ABC):
+    """A wake-up line from the storage to one pool. It may lose a wake-up: whoever listens also looks now and then."""
+
+    @abc.abstractmethod
+    def fileno(self) -> int:
+        """A descriptor that polls readable when there may be work, or news of a cancellation."""
+
+    @abc.abstractmethod
+    def drain(self) -> None:
+        """Swallow what has arrived, so that fileno() is quiet again. Never blocks."""
+
+    def close(self) -> None:
+        """Release the descriptor. Idempotent."""
+
+
+class Storage(abc.ABC):
+    """A durable home for jobs. See the module's docstring for the rules that hold for every method."""
+
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
+    #: The most jobs that ``enqueue`` stores as one atomic step; None: any number.
+    batch: ClassVar[int | None] = None
+    #: Random, made with the storage and kept for its life. What belongs to one storage is filed under it.
+    identity: str
+    #: The directory of ``run/`` and ``out/`` for this storage, or None: core then uses a folder named by ``identity``.
+    home: str | None = None
+
+    # -- getting work in --------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def enqueue(
+        self, jobs: Sequence[NewJob], *, deliveries: Sequence[str] = (), now: int | None = None
+    ) -> Sequence[Receipt]:
+        """Store all of *jobs* or none; the receipts come back in the same order.
+
+        When this returns the jobs survive a crash of this process and of the machine, to the degree the storage was
+        configured for. An issued id is a decimal number that was never given before. An ``id`` that exists already
+        raises ``JobExists`` naming it, for the whole call. A job whose ``unique_key`` an unfinished job has is not
+        stored: its receipt names that job. More than ``batch`` jobs are stored in chunks of ``batch``, in order.
+        *deliveries* names durable notifiers that an ``enqueued`` event of each created job is written for, in the
+        same step (ability OUTBOX).
+        """
+
+    # -- a pool's life ----------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def join(self, pool: Pool, *, lease: float, now: int | None = None) -> None:
+        """Make *pool* known, with a lease of *lease* seconds. Joining again renews what is known of it."""
+
+    @abc.abstractmethod
+    def leave(self, pool: str) -> None:
+        """Forget a pool that holds nothing. If it still holds claims it stays known, with its lease ended now."""
+
+    @abc.abstractmethod
+    def pools(self) -> Sequence[Pool]:
+        """The pools that are known, whether or not their lease has run out."""
+
+    @abc.abstractmethod
+    def exchange(self, turn: Turn) -> Exchange:
+        """Hand in what ended and take what is next, in one transaction.
+
+        First each settlement is applied whose job is PROCESSING under that very token. A repeat of an applied
+        settlement (same job, same token) is accepted and changes nothing. Any other is listed in ``refused``, and the
+        rest is applied all the same. Jobs in ``then`` are stored with the settlement, ``deliveries`` with it.
+
+        Then jobs that have become due are promoted, and up to ``want`` are claimed for the pool: by priority (high
+        first), ``run_at``, insertion, among the queues of ``turn.queues`` that are not paused and have room under
+        their limit. A claim raises ``attempts`` and ``token`` by one. Across queues insertion order may be
+        approximated. The cost must not grow with jobs that are not due, paused or limited, nor with history.
+
+        The pool's lease is renewed. A pool that is not known is made known under its id alone.
+        """
+
+    @abc.abstractmethod
+    def heartbeat(self, pool: str, held: Sequence[Held], *, lease: float, now: int | None = None) -> Pulse:
+        """Renew the lease of *pool* and tell it where its belief and the storage differ, in both directions."""
+
+    @abc.abstractmethod
+    def reap(
+        self,
+        pool: str,
+        *,
+        dead: Sequence[str] = (),
+        alive: Sequence[str] = (),
+        limit: int = 1000,
+        lease: float = 60.0,
+        now: int | None = None,
+    ) -> Sequence[Claim]:
+        """Adopt up to *limit* claims of other pools, under fresh tokens, and return them with ``attempts`` unchanged.
+
+        A claim is adopted if its pool is named in *dead*, or if its pool's lease has run out (or is unknown) and it
+        is not named in *alive*. The former owner's settlements are refused from then on. What becomes of the jobs is
+        decided by the caller, not here. Pools left without claims, other than *alive* ones, are forgotten.
+        """
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def listen(self, name: str) -> Listener | None:
+        """A wake-up line under *name* (a pool's id), or None where there is none: the caller then polls."""
+        return None
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def get(self, ids: Sequence[str]) -> Sequence[Job | None]:
+        """The jobs, in the order asked; None for each that is unknown."""
+
+    @abc.abstractmethod
+    def find(self, where: Where = Where(), *, limit: int = 100, cursor: str | None = None) -> Page:
+        """One page of jobs. The cost follows *limit*, not the size of the store.
+
+        Without ``states``: newest enqueued first. With ``states``: state by state in the order given; finished ones
+        newest ended first, PENDING and FAILED in the order they will run (ready before not yet due; across queues by
+        priority, ``run_at``, insertion), PROCESSING newest claimed first. With ``ids`` or ``tags``: newest enqueued
+        first. ``text`` may look at a bounded number of rows per call and then return a short page with a cursor.
+        """
+
+    def resolve(self, prefix: str) -> Sequence[str]:
+        """Up to two ids given by users that start with *prefix*; two mean that it is ambiguous."""
+        return ()
+
+    @abc.abstractmethod
+    def history(self, id: str) -> History:
+        """The attempts and audits of a job; empty if it is unknown."""
+
+    @abc.abstractmethod
+    def stat(self, *, now: int | None = None) -> Sequence[QueueStat]:
+        """Every queue that was ever used or set, sorted by name. Kept, not counted: cheap enough for each second."""
+
+    @abc.abstractmethod
+    def samples(self, since: int, until: int) -> Sequence[Sample]:
+        """The kept histograms of the minutes from *since* to *until* (milliseconds), in order of minute."""
+
+    # -- changing ---------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def apply(
+        self,
+        action: Action,
+        where: Where,
+        *,
+        actor: str = "",
+        note: str = "",
+        deliveries: Sequence[str] = (),
+        limit: int = 1000,
+        now: int | None = None,
+    ) -> Sequence[Change]:
+        """Cancel, retry or delete up to *limit* matching jobs; what changed, one audit row each.
+
+        CANCEL: waiting jobs become CANCELLED; PROCESSING ones are marked, and their pool hears of it.
+        RETRY: DEAD, CANCELLED, COMPLETED and FAILED jobs become PENDING, due now, with tries and losses 0; attempts
+        and history stay. One whose ``unique_key`` another unfinished job has is left alone.
+        DELETE: removes jobs that are not PROCESSING, with their history and output.
+        Jobs to which the action does not apply are left alone and not listed.
+        """
+
+    @abc.abstractmethod
+    def set_queue(
+        self,
+        name: str,
+        *,
+        paused: bool | None = None,
+        reason: str = "",
+        limit: int | None = -1,
+        seed: bool = False,
+        actor: str = "",
+        now: int | None = None,
+    ) -> None:
+        """Pause or resume a queue, or limit how many of its jobs run at once, for all pools from the commit on.
+
+        ``paused=None`` and ``limit=-1`` leave these as they are; ``limit=None`` lifts the limit. With *seed* nothing
+        is changed if the queue is known to the storage already. A limit that is lowered ends no running job.
+        """
+
+    @abc.abstractmethod
+    def prune(
+        self, before: int, *, states: Sequence[State] | None = None, limit: int = 1000, now: int | None = None
+    ) -> int:
+        """Delete up to *limit* finished jobs that ended before *before*, oldest first; how many went.
+
+        Call again until it returns less than *limit*: no call holds a lock for long.
+        """
+
+    # -- output -----------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def put_output(self, job: Job, attempt: int, stream: str, offset: int, data: bytes) -> None:
+        """Store a piece of a stream (``stdout`` or ``stderr``) that is too long for a settlement.
+
+        Idempotent by offset. Called before the settlement, only by the holder of the job.
+        """
+
+    def keep_output(self, job: Job, attempt: int, stream: str, path: str) -> None:
+        """Take over the file at *path* as a stream of this attempt. The default reads it in pieces and removes it."""
+        import os
+
+        with open(path, "rb") as file:
+            offset = 0
+            while data := file.read(1 << 18):
+                self.put_output(job, attempt, stream, offset, data)
+                offset += len(data)
+        os.unlink(path)
+
+    @abc.abstractmethod
+    def read_output(self, id: str, attempt: int, stream: str, offset: int = 0, size: int = 1 << 16) -> bytes:
+        """Up to *size* bytes of what was kept of an ended attempt's stream; empty at its end or if there is none."""
+
+    @abc.abstractmethod
+    def output_size(self, id: str, attempt: int, stream: str) -> int:
+        """How many bytes ``read_output`` can give."""
+
+    # -- outbox (ability OUTBOX) --------------------------------------------------------------------
+
+    def take_deliveries(self, *, limit: int = 100, hold: float = 60.0, now: int | None = None) -> Sequence[Delivery]:
+        """Up to *limit* deliveries, oldest first, kept from others for *hold* seconds."""
+        return ()
+
+    def delivered(self, ids: Sequence[int]) -> None:
+        """Forget these deliveries."""
+
+    # -- moving house (abilities MOVING, BACKUP) ----------------------------------------------------
+
+    def export(self, *, batch: int = 1000) -> Iterator[Sequence[tuple[Job, History]]]:
+        """Every job with its history, oldest first, in batches. Meant for a store that no pool is using."""
+        raise NotSupported(f"{type(self).__name__} cannot export")
+
+    def load(self, jobs: Sequence[tuple[Job, History]]) -> int:
+        """Insert exported jobs with ids, history and times kept; how many were new. Repeating is harmless."""
+        raise NotSupported(f"{type(self).__name__} cannot load")
+
+    def backup(self, path: str) -> None:
+        """Write a consistent copy to *path* while work goes on."""
+        raise NotSupported(f"{type(self).__name__} cannot make a backup")
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def check(self) -> Sequence[Finding]:
+        """What an operator should know: integrity, counters, settings that lose data. May take a while."""
+        return ()
+
+    def close(self) -> None:
+        """Release everything. Idempotent."""

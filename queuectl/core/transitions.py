@@ -1,0 +1,153 @@
+"""What becomes of an attempt: the rules of retrying, losing, interrupting and cancelling, and nothing else.
+
+Pure functions of a claim and an outcome; the storage enforces the edges, this module chooses among them. Every ending
+goes through here, whether a worker reported it, its record was found, or nothing of it is left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..api.backoff import exponential_delay
+from ..api.model import Claim, Event, Job, Outcome, OutcomeKind, Settlement, State
+
+if TYPE_CHECKING:
+    from random import Random
+
+#: So many attempts lost in a row make a job poison: it takes its workers with it.
+POISON = 3
+#: Lost jobs come back within this many seconds, spread out.
+LOST_JITTER = 0.5
+
+COUNTED = frozenset({OutcomeKind.EXITED, OutcomeKind.SIGNALLED, OutcomeKind.TIMEOUT, OutcomeKind.START_FAILED})
+VERDICTS = frozenset({"success", "retry", "dead"})
+
+
+def verdict_of(outcome: Outcome) -> str:
+    """Core's own verdict: exit code 0 is success, anything else is worth a retry."""
+    return "success" if outcome.kind is OutcomeKind.EXITED and outcome.code == 0 else "retry"
+
+
+def may_retry(job: Job) -> bool:
+    """Whether ``max_retries`` allows another try after the one that has just ended (not yet counted in *job*)."""
+    return job.tries + 1 <= job.settings.max_retries
+
+
+def default_delay(job: Job) -> float:
+    """Core's own delay for a job whose tries already count the one that failed."""
+    options = job.settings.backoff_options
+    base, longest = options.get("base", 2.0), options.get("max_delay", 3600.0)
+    return exponential_delay(job.tries, base, longest)
+
+
+def settle(
+    claim: Claim,
+    outcome: Outcome,
+    *,
+    verdict: str | None = None,
+    delay: float | None = None,
+    decided: bool = False,
+    swept: bool = True,
+    rng: Random | None = None,
+    stdout: bytes | None = None,
+    stderr: bytes | None = None,
+) -> Settlement:
+    """What becomes of a claim whose attempt ended with *outcome*.
+
+    *verdict* and *delay* are the worker's answers (*decided*); without them core's own rules apply. *delay* None with
+    a decided retry means that the policy gave up. *swept* says that somebody saw the worker of a lost attempt die:
+    only then does the loss count towards poison. *rng* spreads lost jobs out.
+    """
+    job = claim.job
+    if outcome.kind in COUNTED:
+        state, delay, reason = _after_try(job, outcome, verdict if decided else None, delay, decided)
+        tries, losses = job.tries + 1, 0
+    else:
+        tries, losses = job.tries, job.losses
+        state, delay, reason = State.PENDING, 0.0, describe(outcome)
+        if outcome.kind is OutcomeKind.CANCELLED:
+            state = State.CANCELLED
+        elif outcome.kind is OutcomeKind.LOST:
+            losses += swept
+            if losses >= POISON:
+                state, reason = State.DEAD, "poison"
+            elif rng is not None:
+                delay = rng.random() * LOST_JITTER
+    if job.cancel and state in (State.PENDING, State.FAILED):
+        state, reason = State.CANCELLED, "cancelled"
+    waits = state in (State.PENDING, State.FAILED)
+    return Settlement(
+        job.id,
+        claim.token,
+        state,
+        outcome,
+        delay=delay if waits else None,
+        tries=tries,
+        losses=losses,
+        reason=reason,
+        stdout=stdout,
+        stderr=stderr,
+    )
+
+
+def _after_try(
+    job: Job, outcome: Outcome, verdict: str | None, delay: float | None, decided: bool
+) -> tuple[State, float | None, str]:
+    """The state, delay and reason after an attempt that counts as a try."""
+    reason = describe(outcome)
+    verdict = verdict or verdict_of(outcome)
+    if verdict == "success":
+        return State.COMPLETED, None, reason
+    if verdict == "dead":
+        return State.DEAD, None, reason
+    if not may_retry(job):
+        return State.DEAD, None, reason
+    if not decided:
+        delay = default_delay(job._replace(tries=job.tries + 1))
+    if delay is None:
+        return State.DEAD, None, f"{reason}; the backoff policy gave up"
+    return State.FAILED, delay, reason
+
+
+def release(claim: Claim) -> Settlement:
+    """Give back a claim that certainly never started: no attempt, and its place in the line is kept."""
+    job = claim.job
+    if job.cancel:
+        state = State.CANCELLED
+    else:
+        state = State.FAILED if job.tries else State.PENDING
+    return Settlement(job.id, claim.token, state, tries=job.tries, losses=job.losses, reason=job.reason, released=True)
+
+
+def describe(outcome: Outcome) -> str:
+    """The reason for people: ``exit 3``, ``signal 9``, ``timeout`` …, with the detail where there is one."""
+    kind = outcome.kind
+    if kind is OutcomeKind.EXITED:
+        text = f"exit {outcome.code}"
+    elif kind is OutcomeKind.SIGNALLED:
+        text = f"signal {outcome.code}"
+    else:
+        text = kind.value.replace("_", " ")
+    return f"{text}: {outcome.detail}" if outcome.detail else text
+
+
+def event_of(claim: Claim, settlement: Settlement, at: int) -> Event | None:
+    """The event that an applied settlement is told as; None for a release, which is nobody's news."""
+    if settlement.released or settlement.outcome is None:
+        return None
+    state, outcome = settlement.state, settlement.outcome
+    kind = state.value
+    if state is State.PENDING:
+        kind = outcome.kind.value  # lost or interrupted
+    job = claim.job._replace(
+        state=state,
+        tries=settlement.tries,
+        losses=settlement.losses,
+        reason=settlement.reason,
+        outcome=outcome,
+        run_at=at + round(1000 * settlement.delay) if settlement.delay is not None else claim.job.run_at,
+        updated_at=at,
+        pool=None,
+        cancel=False,
+    )
+    return Event(kind, at, job, outcome)
