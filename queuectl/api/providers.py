@@ -21,8 +21,8 @@ class Option(NamedTuple):
     """One key of a table in ``queuectl.toml``, or of what a job may ask of an executor.
 
     ``type`` is ``str``, ``int``, ``float``, ``bool``, ``list`` or ``dict``; a ``float`` also takes an integer.
-    ``check`` gets the converted value and returns a complaint ("must be positive") or None. ``path`` marks a ``str`` that is a
-    file name: relative ones are taken from the directory of the file that says so.
+    ``check`` gets the converted value and returns a complaint ("must be positive") or None. ``path`` marks a ``str``
+    that is a file name: relative ones are taken from the directory of the file that says so.
     """
 
     name: str

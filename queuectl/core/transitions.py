@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..api.backoff import exponential_delay
-from ..api.model import Claim, Event, Job, Outcome, OutcomeKind, Settlement, State
+from queuectl.api.backoff import exponential_delay
+from queuectl.api.model import Claim, Event, Job, Outcome, OutcomeKind, Settlement, State
 
 if TYPE_CHECKING:
     from random import Random
