@@ -30,6 +30,6 @@ def exponential_delay(tries: int, base: float = 2.0, max_delay: float = 3600.0) 
     The rule of the built-in policy, and what core applies when a policy fails or took its worker with it.
     """
     try:
-        return min(max_delay, base**tries)
+        return min(float(max_delay), float(base) ** tries)  # an integer base would grow to a number of gigabytes
     except OverflowError:
-        return max_delay
+        return float(max_delay)
