@@ -34,10 +34,22 @@ def may_retry(job: Job) -> bool:
 
 
 def default_delay(job: Job) -> float:
-    """Core's own delay for a job whose tries already count the one that failed."""
+    """Core's own delay for a job whose tries already count the one that failed.
+
+    The options may be meant for another policy, which has its own idea of these words: only plain numbers are taken.
+    """
     options = job.settings.backoff_options
-    base, longest = options.get("base", 2.0), options.get("max_delay", 3600.0)
-    return exponential_delay(job.tries, base, longest)
+    return exponential_delay(
+        job.tries,
+        _number(options.get("base"), 1.0, 2.0),
+        _number(options.get("max_delay"), 0.0, 3600.0),
+    )
+
+
+def _number(value: object, least: float, default: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return default
+    return float(value) if least <= value < 1e9 else default
 
 
 def settle(
