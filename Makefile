@@ -1,0 +1,48 @@
+# QueueCTL. Two commands do all the set-up on a machine that has python3, pip and make:
+#     make demo     the queue at work, on a few hundred real jobs
+#     make test     everything the tests need, then everything tested
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Further arguments for pytest: make test ARGS="-k smoke"
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test pytest lint bench format dev clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: .ready-run  ## the queue at work: several hundred real jobs, no server, under a minute
+	@$(BIN)/python examples/demo/demo.py
+
+test: lint pytest  ## all tests and linters
+
+pytest: .ready-dev  ## the tests alone
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .ready-dev  ## ruff, and mypy for Linux, macOS and Windows
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@for platform in linux darwin win32; do \
+	    $(BIN)/mypy --platform $$platform --cache-dir .mypy_cache/$$platform || exit 1; done
+
+format: .ready-dev  ## let ruff put the code in order
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: .ready-run  ## every benchmark, with the bars it has to reach (about twenty minutes on a quiet machine)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+dev: .ready-dev  ## .venv with all that the tests need, and no more
+
+clean:  ## remove .venv and every cache
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Not files: the script has its own stamp and costs nothing when there is nothing to do.
+.PHONY: .ready-run .ready-dev
+.ready-run:
+	@$(PYTHON) tools/setup.py --venv $(VENV)
+.ready-dev:
+	@$(PYTHON) tools/setup.py --dev --venv $(VENV)
