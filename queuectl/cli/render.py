@@ -1,0 +1,129 @@
+"""What results look like: JSON, tables on a terminal, plain columns elsewhere, and text made safe to print."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: C0 but tab and newline, DEL, C1, bidirectional overrides, line separators, lone surrogates.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
+
+
+def safe_text(text: str) -> str:
+    """*text* with everything a terminal would obey, or that would hide what it says, as visible escapes."""
+    return _UNSAFE.sub(_visible, text)
+
+
+def safe_line(text: str) -> str:
+    """As :func:`safe_text`, on one line: tabs and newlines are made visible too."""
+    return safe_text(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def is_terminal() -> bool:
+    """Whether somebody looks at stdout on a terminal that can draw."""
+    return _looks_at(sys.stdout) and os.environ.get("TERM") != "dumb"
+
+
+def talks() -> bool:
+    """Whether somebody looks at stderr."""
+    return _looks_at(sys.stderr)
+
+
+def _looks_at(stream: Any) -> bool:
+    try:
+        return stream is not None and bool(stream.isatty())
+    except ValueError:
+        return False
+
+
+def say(text: str) -> None:
+    """One line of talk, on stderr."""
+    if sys.stderr is not None:
+        print(safe_text(text), file=sys.stderr)
+
+
+def write(text: str) -> None:
+    """Data, on stdout."""
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+
+
+def emit_json(document: Any) -> None:
+    """One JSON document on stdout: pure ASCII, so nothing in it can reach a terminal; indented for people."""
+    import json
+
+    if is_terminal():
+        write(json.dumps(document, indent=2) + "\n")
+    else:
+        write(json.dumps(document, separators=(", ", ": ")) + "\n")
+
+
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    title: str = "",
+    right: Sequence[int] = (),
+    wide: int | None = None,
+) -> None:
+    """Rows under headers: drawn by rich on a terminal, aligned columns elsewhere.
+
+    *right* are the columns that hold numbers; *wide* the one that gives way where the terminal is narrow.
+    """
+    cells = [["-" if cell is None else safe_line(str(cell)) for cell in row] for row in rows]
+    if is_terminal():
+        _draw(headers, cells, title, right, wide)
+    else:
+        _columns(headers, cells, title, right)
+
+
+def _draw(
+    headers: Sequence[str], cells: Sequence[Sequence[str]], title: str, right: Sequence[int], wide: int | None
+) -> None:
+    from rich import box  # 20 ms: only where something is drawn
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, header in enumerate(headers):
+        grid.add_column(
+            header, justify="right" if i in right else "left", no_wrap=True, overflow="ellipsis", ratio=1 if i == wide else None
+        )
+    for row in cells:
+        grid.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    Console(highlight=False, no_color=bool(os.environ.get("NO_COLOR"))).print(grid)
+
+
+#: How the words of the state machine are coloured; the word itself always says it too.
+STYLES = {
+    "completed": "green",
+    "processing": "cyan",
+    "failed": "yellow",
+    "dead": "red",
+    "cancelled": "dim",
+    "paused": "yellow",
+}
+
+
+def _columns(headers: Sequence[str], cells: Sequence[Sequence[str]], title: str, right: Sequence[int]) -> None:
+    lines = [list(headers), *cells]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headers))]
+    out = [title] if title else []
+    for line in lines:
+        padded = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        out.append("  ".join(padded).rstrip())
+    write("\n".join(out) + "\n")
