@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 __all__ = ["Queue", "__version__", "hookimpl"]
 
 if TYPE_CHECKING:
-    from .api.hookspecs import hookimpl
+    from .api.markers import hookimpl
     from .core.jobqueue import Queue
 
 
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
 
         return Queue
     if name == "hookimpl":
-        from .api.hookspecs import hookimpl
+        from .api.markers import hookimpl
 
         return hookimpl
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .backoff import Backoff
     from .errors import ConfigError, JobRejected, NotSupported, PluginError, StartFailed, StorageBusy, StorageError
     from .executor import Executor, Handle, Run
-    from .hookspecs import hookimpl
+    from .markers import hookimpl
     from .model import Claim, Event, Job, NewJob, Outcome, OutcomeKind, Settings, State
     from .notifier import Notifier
     from .providers import Command, Context, Option, Provider
@@ -42,7 +42,7 @@ _HOMES = {
         "StorageError",
     ),
     "executor": ("Executor", "Handle", "Run"),
-    "hookspecs": ("hookimpl",),
+    "markers": ("hookimpl",),
     "model": ("Claim", "Event", "Job", "NewJob", "Outcome", "OutcomeKind", "Settings", "State"),
     "notifier": ("Notifier",),
     "providers": ("Command", "Context", "Option", "Provider"),

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from .markers import hookimpl
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
     from .providers import Command, Option, Provider
     from .storage import Storage
 
+__all__ = ["hookimpl", "hookspec"]
+
 hookspec = pluggy.HookspecMarker("queuectl")
-hookimpl = pluggy.HookimplMarker("queuectl")
 
 
 # --- What is on offer: implementations, chosen by name in queuectl.toml ------------------------

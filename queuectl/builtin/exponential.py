@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from queuectl.api.backoff import Backoff, exponential_delay
-from queuectl.api.hookspecs import hookimpl
+from queuectl.api.markers import hookimpl
 from queuectl.api.providers import Option, Provider
 
 if TYPE_CHECKING:

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: C0 but tab and newline, DEL, C1, bidirectional overrides, line separators, lone surrogates.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]"
+)
 
 
 def safe_text(text: str) -> str:
@@ -98,7 +100,11 @@ def _draw(
     grid = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for i, header in enumerate(headers):
         grid.add_column(
-            header, justify="right" if i in right else "left", no_wrap=True, overflow="ellipsis", ratio=1 if i == wide else None
+            header,
+            justify="right" if i in right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if i == wide else None,
         )
     for row in cells:
         grid.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
