@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.harness import ROOT, Row, table
 
-NOT_BENCHMARKS = {"__init__", "__main__", "harness"}
+NOT_BENCHMARKS = {"__init__", "__main__", "harness", "pools"}
 
 
 def main() -> int:
