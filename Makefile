@@ -37,7 +37,7 @@ bench: .ready-run  ## every benchmark, with the bars it has to reach (about twen
 dev: .ready-dev  ## .venv with all that the tests need, and no more
 
 clean:  ## remove .venv and every cache
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Not files: the script has its own stamp and costs nothing when there is nothing to do.
