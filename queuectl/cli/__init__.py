@@ -88,12 +88,12 @@ class Program:
 # --- Global options ---------------------------------------------------------------------------
 
 
-def _take_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+def _take_config(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
         ctx.find_root().ensure_object(Program).config_file = value
 
 
-def _take_db(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+def _take_db(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
         ctx.find_root().ensure_object(Program).db = value
 
@@ -188,7 +188,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
         click.echo(f"queuectl {queuectl.__version__}")
         ctx.exit()

@@ -148,7 +148,8 @@ def _from_lines(maker: Maker, data: bytes, name: str, options: dict[str, Any]) -
     ids: set[str] = set()
     number = 0
     try:
-        for number, raw in enumerate(data.split(b"\n"), 1):
+        for raw in data.split(b"\n"):
+            number += 1
             line = raw.decode().strip()
             if not line or line[0] == "#":
                 continue

@@ -17,7 +17,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from queuectl.api.errors import BadInput, Conflict, NotFound, WaitTimeout, WrongState
+from queuectl.api.errors import BadInput, NotFound, WaitTimeout, WrongState
 from queuectl.api.model import FINISHED, Action, Job, State, Where
 from queuectl.core.specs import Frame, Maker, check_queue
 
@@ -243,6 +243,28 @@ class Queue:
                 raise WaitTimeout(f"{left} of {len(set(ids))} jobs had not ended after {timeout:g} s")
             pause = self._pause(pause, deadline)
 
+    def settled(self, id: str) -> Job:
+        """The job once it is no longer running, or as soon as no pool is alive that could end it."""
+        pause = LOOK_FIRST
+        while True:
+            job = self.get(id)
+            if job.state is not State.PROCESSING or not self.is_held(job):
+                return job
+            pause = self._pause(pause, None)
+
+    def is_held(self, job: Job) -> bool:
+        """Whether the pool that holds *job* is alive: by its lock on this host, else by its lease."""
+        from socket import gethostname
+
+        for pool in self.app.storage.pools():
+            if pool.id == job.pool:
+                if pool.host == gethostname():
+                    from queuectl.core.rundir import list_pools
+
+                    return any(live.id == pool.id for live in list_pools(self.app.run_dir))
+                return pool.lease_until > time.time() * 1000
+        return False
+
     def _pause(self, pause: float, deadline: float | None) -> float:
         left = pause if deadline is None else min(pause, deadline - time.monotonic())
         time.sleep(max(0.0, left))
@@ -347,6 +369,3 @@ def _here() -> str | None:
     except OSError:
         return None
     return here if _is_text(here) else None
-
-
-__all__ = ["Cancelled", "Conflict", "JobOptions", "Queue", "actor", "captured"]

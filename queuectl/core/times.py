@@ -65,7 +65,8 @@ def parse_when(value: object, now: int, what: str = "run_at") -> int:
         match = _MOMENT.fullmatch(text)
         if match is None or not text or (match["hour"] is None and match["year"] is None):
             raise BadInput(
-                f"{what} {_show(value)} is not a time like 2026-12-01T08:00:00Z, 2026-12-01 08:00, 18:30 or tomorrow 8:00"
+                f"{what} {_show(value)} is not a time like 2026-12-01T08:00:00Z, 2026-12-01 08:00, 18:30 "
+                "or tomorrow 8:00"
             )
         moment = _moment(match, now, what, value)
     if not 0 <= moment <= RUN_AT_LATEST:
@@ -108,10 +109,10 @@ def _zone(name: str | None, what: str) -> tzinfo | None:
     """The zone a time names; None: this host's."""
     if not name:
         return None
-    from datetime import timedelta, timezone
+    from datetime import UTC, timedelta, timezone
 
     if name.upper() in ("Z", "UTC"):
-        return timezone.utc
+        return UTC
     if name[0] in "+-":
         digits = name[1:].replace(":", "")
         offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))

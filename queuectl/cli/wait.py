@@ -1,0 +1,41 @@
+"""``queuectl wait``: until jobs have ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from queuectl.api.model import State
+from queuectl.cli.render import emit_json, say, talks
+
+if TYPE_CHECKING:
+    from queuectl.cli import Program
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID…")
+@click.option("--timeout", metavar="DURATION", help="Give up after so long (exit code 124).")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of the jobs as they ended.")
+@click.pass_context
+def command(ctx: click.Context, ids: tuple[str, ...], timeout: str | None, as_json: bool) -> None:
+    """Wait until jobs have ended. Exit code 0: all completed; 1: one ended dead or cancelled; 124: timeout.
+
+    \b
+      id=$(queuectl enqueue -- make report) && queuectl wait "$id"
+      queuectl wait @last --timeout 5m
+    """
+    from queuectl.core.times import parse_duration
+
+    program: Program = ctx.obj
+    seconds = parse_duration(timeout, "--timeout") if timeout is not None else None
+    queue = program.queue
+    jobs = queue.wait(*queue.resolve_all(ids), timeout=seconds)
+    if as_json:
+        from queuectl.core.shapes import job_shape
+
+        emit_json([job_shape(job) for job in jobs])
+    bad = [job for job in jobs if job.state is not State.COMPLETED]
+    for job in jobs if talks() else ():
+        say(f"job {job.id} {job.state.value}" + (f" ({job.reason})" if job.reason else ""))
+    ctx.exit(1 if bad else 0)
