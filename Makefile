@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pytest lint bench format dev clean
+.PHONY: help demo test pytest lint bench docs format dev clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ lint: .ready-dev  ## ruff, and mypy for Linux, macOS and Windows
 	@$(BIN)/ruff format --check .
 	@for platform in linux darwin win32; do \
 	    $(BIN)/mypy --platform $$platform --cache-dir .mypy_cache/$$platform || exit 1; done
+
+docs: .ready-dev  ## write the pages of docs/reference that the code can tell
+	@$(BIN)/python tools/reference.py
 
 format: .ready-dev  ## let ruff put the code in order
 	@$(BIN)/ruff check --fix .

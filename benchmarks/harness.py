@@ -129,13 +129,19 @@ class Scratch(NamedTuple):
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Scratch]:
-    """A fresh :class:`Scratch`, removed afterwards. ``TMPDIR`` chooses the file system."""
+    """A fresh :class:`Scratch`, removed afterwards. ``TMPDIR`` chooses the file system.
+
+    The current directory is there too, meanwhile: no project's ``queuectl.toml`` is found from it.
+    """
     path = Path(tempfile.mkdtemp(prefix="queuectl-bench-"))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("QUEUECTL_", "XDG_"))}
     env = {**kept, "HOME": str(path), "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}
+    here = os.getcwd()
+    os.chdir(path)
     try:
         yield Scratch(path, env)
     finally:
+        os.chdir(here)
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -14,6 +14,7 @@ import time
 
 from benchmarks.harness import Report, Spread, parser
 from benchmarks.pools import running
+from queuectl import Queue
 
 JOBS = 100
 
@@ -24,15 +25,11 @@ def main() -> int:
     report = Report("latency", "from enqueue's return to the job's first act, an idle pool with 2 workers", options)
     jobs = 5 if options.quick else JOBS
     with running(workers=2) as (place, _):
-        from queuectl import Queue
-        from queuectl.core.app import App
-
         os.environ["HOME"] = str(place.path)
         pipe = place.path / "started"
         os.mkfifo(pipe)
         reader = os.open(pipe, os.O_RDWR)  # both ends, so that neither side waits for the other to open
-        app = App.open(db=str(place.db))
-        queue = Queue(app)
+        queue = Queue.open(db=str(place.db))
         waits = []
         for _round in range(jobs):
             queue.enqueue(f"echo . > {pipe}")
@@ -40,7 +37,7 @@ def main() -> int:
             os.read(reader, 16)
             waits.append(1000 * (time.perf_counter() - returned))
             time.sleep(0.05)  # idle again
-        app.close()
+        queue.close()
         os.close(reader)
     report.add("start of a job", Spread.of(waits), "ms, median", at_most=10)
     report.add("start of a job", statistics.quantiles(waits, n=100)[98], "ms, p99")

@@ -25,7 +25,7 @@ same() { [ "$1" = "$2" ] || off "$3: '$1', and not '$2'"; }
 # field FIELD: the values of one field of all objects in the JSON on stdin, one a line
 field() { python3 -c 'import json, sys; d = json.load(sys.stdin); [print(j[sys.argv[1]]) for j in (d if isinstance(d, list) else [d])]' "$1"; }
 state() { q show "$1" --json | field state; }
-start() { q worker start --count 2 >>worker.log 2>&1 & pool=$!; }
+start() { $queuectl worker start --count 2 >>worker.log 2>&1 & pool=$!; }
 stop() { q worker stop >/dev/null; wait "$pool" || off "the workers ended with $?"; pool=; }
 
 # -- configuration first: it concerns later jobs ---------------------------------------------------

@@ -1,0 +1,201 @@
+"""Write those pages of ``docs/reference/`` that the code itself can tell: ``make docs``.
+
+    python tools/reference.py            write them
+    python tools/reference.py --check    1, with the names, if any is not what the code says
+
+The command line, the options of built-in components, the configuration, the hooks and the exit codes are described
+where they are declared, and nowhere else; ``tests/test_docs.py`` compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+import click  # noqa: E402
+
+from queuectl.api import errors, hookspecs  # noqa: E402
+from queuectl.cli import COMMANDS, group  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FOLDER = ROOT / "docs" / "reference"
+MADE = "<!-- Made by `make docs` from the code. Change it there. -->\n"
+
+
+# --- The command line ---------------------------------------------------------------------------
+
+
+def cli_page() -> str:
+    """Every command with its help and its options."""
+    lines = [
+        "# The command line",
+        "",
+        MADE,
+        "Results go to stdout, everything else to stderr. Every command takes `-h`, and `--config FILE` and",
+        "`--db PATH` before or after its name; every one that shows something takes `--json`.",
+        "[Exit codes](exit-codes.md) and the [shapes of what `--json` prints](json.md) have pages of their own.",
+        "",
+    ]
+    for path, command in commands():
+        lines += command_section(path, command)
+    return "\n".join(lines)
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command that is built in, those inside groups after their group."""
+    cli = group()
+    context = click.Context(cli, info_name="queuectl")
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        if command is not None:
+            yield from below(name, command)
+
+
+def below(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, sub in command.commands.items():
+            if not sub.hidden:
+                yield from below(f"{path} {name}", sub)
+
+
+def command_section(path: str, command: click.Command) -> list[str]:
+    """A command: heading, help with its examples, and a table of its options."""
+    lines = [f"## queuectl {path}", ""]
+    pieces = [
+        param.make_metavar(click.Context(command)) for param in command.params if isinstance(param, click.Argument)
+    ]
+    usage = "COMMAND …" if isinstance(command, click.Group) else " ".join(["[OPTIONS]", *pieces])
+    lines += ["```", f"queuectl {path} {usage}", "```", "", *help_of(command), ""]
+    options = [param for param in command.params if isinstance(param, click.Option) and not param.hidden]
+    rows = [option_row(option) for option in options if option.opts[0] not in ("--config", "--db")]
+    if rows:
+        lines += ["| option | |", "|---|---|", *rows, ""]
+    return lines
+
+
+def help_of(command: click.Command) -> list[str]:
+    """A help text as Markdown: what click leaves unwrapped (a paragraph that begins with ``\\b``) becomes code."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    lines: list[str] = []
+    for paragraph in paragraphs:
+        if paragraph.lstrip().startswith("\b"):
+            body = inspect.cleandoc(paragraph.replace("\b", "").strip("\n"))
+            lines += ["```", body, "```", ""]
+        else:
+            lines += [paragraph.replace("<", "\\<"), ""]
+    return lines[:-1]
+
+
+def option_row(option: click.Option) -> str:
+    names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
+    metavar = option.metavar or ("" if option.is_flag or option.count else option.type.name.upper())
+    return f"| {names}{f' {metavar}' if metavar else ''} | {cell(option.help or '')} |"
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+# --- Hooks --------------------------------------------------------------------------------------
+
+
+def hooks_page() -> str:
+    """Every hook, in the order of ``hookspecs.py``, with its contract."""
+    lines = ["# Hooks", "", MADE, inspect.cleandoc(hookspecs.__doc__ or ""), ""]
+    for name, function in hooks():
+        signature = inspect.signature(function)
+        words = ", ".join(f"{p.name}: {p.annotation}" for p in signature.parameters.values())
+        lines += [f"## {name}", "", "```python", f"def {name}({words}) -> {signature.return_annotation}", "```", ""]
+        lines += [inspect.cleandoc(function.__doc__ or "").replace("``", "`"), ""]
+    return "\n".join(lines).replace("``", "`").replace("````", "```")
+
+
+def hooks() -> list[tuple[str, Callable[..., object]]]:
+    return [
+        (name, value)
+        for name, value in vars(hookspecs).items()
+        if name.startswith("queuectl_") and inspect.isfunction(value)
+    ]
+
+
+# --- Exit codes ---------------------------------------------------------------------------------
+
+OTHER_CODES = {
+    0: "It was done.",
+    1: "It was done, and the answer is no: a waited-for job died, `--until-empty` saw one of its own jobs die.",
+    2: "The command line, or what it asks for, cannot be understood.",
+    130: "Interrupted with Ctrl-C.",
+    141: "Whoever read the output went away (`… | head`).",
+}
+
+
+def exit_page() -> str:
+    """Every exit code, and the errors that carry it."""
+    codes: dict[int, list[type[errors.QueueCTLError]]] = {code: [] for code in OTHER_CODES}
+    for value in vars(errors).values():
+        if inspect.isclass(value) and issubclass(value, errors.QueueCTLError):
+            codes.setdefault(value.exit_code, []).append(value)
+    lines = ["# Exit codes", "", MADE, "| code | means | error |", "|---|---|---|"]
+    for code in sorted(codes):
+        kinds = codes[code]
+        means = OTHER_CODES.get(code) or first_line(kinds[0])
+        also = [first_line(kind) for kind in kinds if first_line(kind) != means]
+        names = ", ".join(f"`{kind.__name__}`" for kind in kinds)
+        lines.append(f"| {code} | {' '.join([means, *also])} | {names} |")
+    lines += [
+        "",
+        "Every error is one sentence on stderr. With `QUEUECTL_DEBUG=1` there is a traceback as well.",
+        "",
+        "In Python the errors are in `queuectl.api.errors`; the class carries the code as `exit_code`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def first_line(kind: type[errors.QueueCTLError]) -> str:
+    return (kind.__doc__ or "").strip().splitlines()[0].replace("``", "`")
+
+
+# --- All of them --------------------------------------------------------------------------------
+
+PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page, "hooks.md": hooks_page, "exit-codes.md": exit_page}
+
+
+def main() -> int:
+    """Write the pages, or say which differ."""
+    options = argparse.ArgumentParser(description="Write the pages of docs/reference that the code can tell.")
+    options.add_argument("--check", action="store_true", help="write nothing; 1 if a page is not what the code says")
+    check = options.parse_args().check
+    stale = stale_pages()
+    if not check:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        for name, text in stale.items():
+            (FOLDER / name).write_text(text, encoding="utf-8")
+    for name in stale:
+        print(f"docs/reference/{name} {'is not what the code says: run make docs' if check else 'written'}")
+    return int(check and bool(stale))
+
+
+def stale_pages() -> dict[str, str]:
+    """The pages that are not what the code says, and what they should be."""
+    made = {name: re.sub(r"\n{3,}", "\n\n", make().rstrip() + "\n") for name, make in PAGES.items()}
+    return {
+        name: text
+        for name, text in made.items()
+        if not (FOLDER / name).exists() or (FOLDER / name).read_text(encoding="utf-8") != text
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
