@@ -101,8 +101,16 @@ def _moment(match: re.Match[str], now: int, what: str, value: str) -> int:
 
 
 def _epoch(wall: datetime, zone: tzinfo | None) -> int:
-    aware = wall.replace(tzinfo=zone) if zone is not None else wall.astimezone()
-    return round(aware.timestamp() * 1000)
+    """Milliseconds of a wall-clock time. Both readings are asked and judged by where they lead back to: the standard
+    library reads a skipped time one way in a named zone and the other way in the host's."""
+    from datetime import datetime
+
+    readings = []
+    for fold in (0, 1):
+        folded = wall.replace(fold=fold)
+        readings.append((folded.replace(tzinfo=zone) if zone is not None else folded.astimezone()).timestamp())
+    real = [t for t in readings if datetime.fromtimestamp(t, zone).replace(tzinfo=None) == wall]
+    return round(1000 * (min(real) if real else max(readings)))
 
 
 def _zone(name: str | None, what: str) -> tzinfo | None:
