@@ -1,0 +1,191 @@
+"""The keeper: forks workers, and ends what a dead one leaves. It outlives its pool.
+
+Exec'd by the pool as a small process of its own: forking from the pool would hand its locks and sockets to the workers.
+It is a subreaper, so the orphans of a worker that died become its children; *any child of the keeper that is no worker
+is the tree of a dead worker*. No storage, no plugins, no configuration in here.
+
+Its socket to the pool is SOCK_SEQPACKET: ``SPAWN id`` comes with the worker's end of a channel, ``DIED id`` goes back
+when the tree of a dead worker has been ended and its record says so.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from queuectl.api import trees
+from queuectl.core.rundir import WORKER_SUFFIX
+
+from . import worker
+from .record import mark_swept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SPAWN, DIED = "SPAWN", "DIED"
+
+
+class Keeper:
+    """The process that forks workers and buries them."""
+
+    def __init__(self, setup: worker.Setup, control: socket.socket) -> None:
+        self.setup = setup
+        self.control = control
+        self._workers: dict[int, str] = {}  # pid → id
+        self._dead: list[tuple[str, int]] = []  # whose tree is still to be ended
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._pool_gone = False
+
+    def run(self) -> None:
+        """Serve until the pool and all workers are gone."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        poll = select.poll()
+        poll.register(self.control.fileno(), select.POLLIN)
+        poll.register(self._wake_read, select.POLLIN)
+        while not (self._pool_gone and not self._workers):
+            for descriptor, _mask in poll.poll():
+                if descriptor == self._wake_read:
+                    os.read(descriptor, 4096)
+                elif not self._listen():
+                    self._pool_gone = True
+                    poll.unregister(descriptor)
+            self._bury()
+
+    def _listen(self) -> bool:
+        """One message from the pool; False when it is gone."""
+        try:
+            data, descriptors, _flags, _address = socket.recv_fds(self.control, 4096, 1)
+        except OSError:
+            return False
+        if not data:
+            return False
+        message = json.loads(data)
+        if message[0] == SPAWN:
+            self._spawn(message[1], descriptors[0])
+        return True
+
+    def _spawn(self, id: str, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
+        pid = os.fork()
+        if pid == 0:
+            status = 70
+            try:
+                self.control.close()
+                signal.set_wakeup_fd(-1)
+                os.close(self._wake_read)
+                os.close(self._wake_write)
+                status = worker.main(self.setup, id, socket.socket(fileno=descriptor))
+            finally:
+                os._exit(status)
+        os.close(descriptor)
+        self._workers[pid] = id
+
+    def _bury(self) -> None:
+        """Reap what has ended; end the trees of dead workers and say so."""
+        trees.reap(self._on_exit)
+        while self._dead:
+            trees.end_children(self._workers, on_exit=self._on_exit)
+            dead, self._dead = self._dead, []
+            for id, status in dead:
+                mark_swept(os.path.join(self.setup.run_dir, id + WORKER_SUFFIX))
+                if self.setup.cgroup:
+                    trees.remove_cgroup(f"{self.setup.cgroup}/queuectl-{id}")
+                self._tell(DIED, id, status)
+
+    def _on_exit(self, pid: int, status: int) -> None:
+        id = self._workers.pop(pid, None)
+        if id is not None:
+            if self.setup.cgroup:
+                trees.end_cgroup(f"{self.setup.cgroup}/queuectl-{id}")
+            self._dead.append((id, status))
+
+    def _tell(self, *message: Any) -> None:
+        if not self._pool_gone:
+            try:
+                self.control.send(json.dumps(message).encode())
+            except OSError:
+                pass
+
+
+def main(descriptor: int, setup: str) -> None:
+    """The keeper's process, from the pool's exec on."""
+    os.setsid()
+    trees.become_subreaper()
+    control = socket.socket(fileno=descriptor)
+    control.set_inheritable(False)
+    keeper = Keeper(worker.Setup(*json.loads(setup)), control)
+    for module in keeper.setup.preload:
+        importlib.import_module(module)  # once, for all workers: they share its memory
+    gc.freeze()
+    gc.disable()
+    keeper.run()
+
+
+#: What the pool executes: no site, no search path but the one it is told.
+BOOTSTRAP = """
+import sys, json
+sys.path[:] = json.loads(sys.argv[2])[3]
+from queuectl.work.keeper import main
+main(int(sys.argv[1]), sys.argv[2])
+"""
+
+
+class KeeperLink:
+    """The pool's end: starts a keeper, asks it for workers, hears of deaths."""
+
+    def __init__(self, setup: worker.Setup) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        self._sock = ours
+        words = [sys.executable, "-I", "-S", "-c", BOOTSTRAP, str(theirs.fileno()), json.dumps(setup)]
+        os.set_inheritable(theirs.fileno(), True)
+        self.pid = os.posix_spawn(sys.executable, words, os.environ, setsigmask=())
+        theirs.close()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def spawn(self, id: str) -> socket.socket:
+        """Ask for a worker; the pool's end of its channel. Raises OSError if the keeper is gone."""
+        ours, theirs = socket.socketpair()
+        try:
+            socket.send_fds(self._sock, [json.dumps([SPAWN, id]).encode()], [theirs.fileno()])
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return ours
+
+    def deaths(self, tell: Callable[[str, int], None]) -> bool:
+        """Tell of each worker that died and whose tree is ended: id and wait status. False if the keeper is gone.
+
+        A keeper that died with unread input resets the connection; what it said before may come after the error.
+        """
+        errors = 0
+        while errors < 2:
+            try:
+                data = self._sock.recv(4096)
+            except BlockingIOError:
+                return True
+            except OSError:
+                errors += 1
+                continue
+            if not data:
+                return False
+            _word, id, status = json.loads(data)
+            tell(id, status)
+        return False
+
+    def close(self) -> None:
+        self._sock.close()

@@ -1,0 +1,813 @@
+"""The pool: one ``worker start``. It talks to the storage, hands jobs to its workers and stores what they report.
+
+One process, one thread, one loop over one ``poll``. Nothing in it waits for a worker, a plugin or a dead process: what
+takes time is a state with a deadline. One exchange with the storage settles and claims for all workers at once. A claim
+is handed over when the worker's record has it, a result when its settlement is committed; until then the other side
+keeps it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from queuectl import __version__
+from queuectl.api import trees
+from queuectl.api.errors import ConfigError, PluginError, StorageError
+from queuectl.api.model import (
+    Claim,
+    Exchange,
+    Held,
+    Outcome,
+    OutcomeKind,
+    Settlement,
+    State,
+    Turn,
+)
+from queuectl.api.model import Pool as PoolRow
+from queuectl.core import transitions, wire
+from queuectl.core.rundir import WORKER_SUFFIX, PoolRecord, read_worker
+
+from . import channel as words
+from .channel import Channel
+from .keeper import KeeperLink
+from .output import Limits
+from .record import create_pool_file, new_id, own_identity
+from .takeover import STREAMS, Legacy, Takeover, from_record, here, remove
+from .worker import Setup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from queuectl.core.app import App
+
+    from .courier import CourierLink
+
+LOOK_EVERY = 1.0  # an idle pool asks the storage so often, woken or not
+SWEEP_EVERY = 1.0  # so often it looks for dead pools and for orphans that have ended
+BURIAL = 1.0  # so long the keeper may take to say that a dead worker's tree is ended
+BIRTHS = 3  # so many workers may die before they said a word, then the next one waits
+
+
+class Options(NamedTuple):
+    """What ``worker start`` was asked for."""
+
+    count: int = 1
+    queues: Mapping[str, int | None] | None = None  # None: all; a number is this pool's own ceiling
+    until_empty: bool = False
+    max_jobs: int | None = None
+    drain: float | None = None  # seconds that running jobs get at a stop; None: until they are done
+    lease: float = 60.0
+    heartbeat: float = 5.0
+    verbose: bool = False
+
+
+class Peer:
+    """A worker, as its pool knows it."""
+
+    def __init__(self, id: str, channel: Channel) -> None:
+        self.id = id
+        self.channel = channel
+        self.ready = False  # it has said HI
+        self.leaving = False
+        self.claim: Claim | None = None  # handed to it, or ended and not yet stored
+        self.reported = False  # its result is here, and waits for an exchange
+        self.disowned = False  # the claim is no longer ours: the result is not to be stored
+        self.stop: OutcomeKind | None = None
+        self.forced = False
+        self.buried: int | None = None  # wait status, once its tree is ended
+        self.bury_by: float | None = None
+
+    @property
+    def free(self) -> bool:
+        return self.ready and not self.leaving and self.claim is None and not self.channel.closed
+
+
+class Unsettled(NamedTuple):
+    """A result that waits to be stored."""
+
+    claim: Claim
+    settlement: Settlement
+    peer: Peer | None = None  # who holds it until it is stored
+    large: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+def wanted(free: int, settling: int, waiting: int, left: int | None) -> int:
+    """How many jobs to claim: for each worker that is free or about to be, but none twice and no more than are left.
+
+    Workers whose results are in the same exchange count as free; without that they would stand idle until somebody
+    else has finished.
+    """
+    want = max(0, free + settling - waiting)
+    return want if left is None else min(want, left)
+
+
+class Pool:
+    """One pool, from its start to its end."""
+
+    def __init__(
+        self, app: App, options: Options, log: Callable[[str], None], courier: CourierLink | None = None
+    ) -> None:
+        self.app = app
+        self.options = options
+        self.log = log
+        self.courier = courier
+        self.id = new_id()
+        self.storage = app.storage
+        self.run_dir = app.run_dir
+        self.rng = random.Random(os.urandom(8))
+        output = app.config.output
+        self.limits = Limits(output.limit, output.head, output.tail)
+        self.takeover = Takeover(self.run_dir, self.id, self.limits, self.rng)
+        self.died_dead = 0  # own jobs that ended dead
+        self.stopping = 0  # how often a stop was asked for
+        self.done = 0
+
+        self._peers: dict[str, Peer] = {}
+        self._by_descriptor: dict[int, Peer] = {}
+        self._waiting: list[Claim] = []  # claimed, with no worker to give it to yet
+        self._unsettled: list[Unsettled] = []
+        self._held: dict[str, Claim] = {}  # every claim of ours, whoever has it
+        self._recipes: dict[tuple[str, str], list[Any]] = {}
+        self._claimed = 0
+        self._look_at = 0.0
+        self._retry_at = 0.0
+        self._retries = 0
+        self._beat_at = 0.0
+        self._sweep_at = 0.0
+        self._spawn_at = 0.0
+        self._stillborn = 0
+        self._suspects: frozenset[str] = frozenset()
+        self._drain_by: float | None = None
+        self._signals: list[int] = []
+        self._leave_now = False
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    def run(self, ready: Callable[[], None] | None = None) -> int:
+        """Work until told to stop, or until there is nothing left to do. The exit status."""
+        self._open()
+        try:
+            if ready is not None:
+                ready()
+            while not self._finished():
+                self._step()
+            return 1 if self.options.until_empty and self.died_dead else 0
+        finally:
+            self._close()
+
+    def _open(self) -> None:
+        self._poll = select.poll()
+        self._wake, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._poll.register(self._wake, select.POLLIN)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGQUIT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
+            signal.signal(number, lambda number, _frame: self._signals.append(number))
+        trees.become_subreaper()
+        started = time.time_ns() // 1_000_000
+        queues = tuple(self.options.queues or ())
+        host = socket.gethostname()
+        record = PoolRecord(
+            self.id,
+            **own_identity(),  # type: ignore[arg-type]
+            started_at=started,
+            path="",
+            host=host,
+            queues=queues,
+            workers=self.options.count,
+            version=__version__,
+        )
+        self._lock = create_pool_file(self.run_dir, record)
+        row = PoolRow(self.id, host, os.getpid(), started, queues, self.options.count, version=__version__)
+        self.storage.join(row, lease=self.options.lease)
+        for name, queue in self.app.config.queues.items():
+            if queue.concurrency is not None:
+                self.storage.set_queue(name, limit=queue.concurrency, seed=True)
+        self._listener = self.storage.listen(self.id)
+        if self._listener is not None:
+            self._poll.register(self._listener.fileno(), select.POLLIN)
+        self._courier_polled: set[int] = set()
+        if self.courier is not None:
+            self.courier.start()
+        self._setup = self._make_setup()
+        self._start_keeper()
+
+    def _make_setup(self) -> Setup:
+        app = self.app
+        modules = ["queuectl.core.plugins"]
+        for name in {app.config.main.executor, *(q.executor for q in app.config.queues.values() if q.executor)}:
+            modules.append(app.executor_recipe(name).module)
+        for name in {app.config.main.backoff, *(q.backoff for q in app.config.queues.values() if q.backoff)}:
+            modules.append(app.backoff_recipe(name).module)
+        return Setup(
+            pool=self.id,
+            run_dir=self.run_dir,
+            home=app.home,
+            sys_path=[os.path.abspath(path) if path else os.getcwd() for path in sys.path],
+            arguments=list(app.arguments),
+            hooks=app.has_job_hooks,
+            hidden=list(app.hidden_environment),
+            cgroup=trees.cgroup_base(),
+            limit=self.limits.limit,
+            head=self.limits.head,
+            tail=self.limits.tail,
+            preload=sorted({module for module in modules if module.startswith("queuectl.")}),
+        )
+
+    def _finished(self) -> bool:
+        if self._leave_now:
+            return True
+        if self._held or self._unsettled or self._waiting:
+            return False
+        if self.stopping:
+            return True
+        if self.options.max_jobs is not None and self._claimed >= self.options.max_jobs:
+            return True
+        return self.options.until_empty and self._look_at > time.monotonic() and self._nothing_due()
+
+    def _nothing_due(self) -> bool:
+        """Whether in the open queues that this pool serves nothing is due and no retry is to come."""
+        try:
+            stats = self.storage.stat()
+        except StorageError:
+            return False
+        serves = self.options.queues
+        return not any(
+            stat.ready or stat.counts.get(State.FAILED, 0)
+            for stat in stats
+            if not stat.paused and (serves is None or stat.name in serves)
+        )
+
+    def _close(self) -> None:
+        for peer in self._peers.values():
+            peer.channel.send(words.QUIT)
+            peer.channel.close()
+        self._keeper.close()
+        if self.courier is not None:
+            self.courier.close()
+        try:
+            if not self._leave_now:
+                self.storage.leave(self.id)
+        except StorageError as error:
+            self.log(f"cannot take leave of the storage: {error}")
+        if self._listener is not None:
+            self._listener.close()
+        self.takeover.release()
+        if not self._held:
+            remove([os.path.join(self.run_dir, f"{self.id}.pool")])
+        os.close(self._lock)
+
+    # -- the loop -----------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        ready = self._poll.poll(max(0.0, self._next_moment(now) - now) * 1000 + 0.5)
+        for descriptor, mask in ready:
+            self._dispatch(descriptor, mask)
+        self._obey_signals()
+        now = time.monotonic()
+        self._bury(now)
+        if now >= self._beat_at:
+            self._heartbeat(now)
+        if now >= self._sweep_at:
+            self._sweep(now)
+        if self._drain_by is not None and now >= self._drain_by:
+            self._drain_by = None
+            self._stop_all(False)
+        self._staff(now)
+        if now >= self._retry_at and (self._unsettled or now >= self._look_at):
+            self._exchange(now)
+        if self.courier is not None:
+            self._tend_courier(now)
+
+    def _next_moment(self, now: float) -> float:
+        moments = [self._beat_at, self._sweep_at]
+        if self._unsettled:
+            moments.append(self._retry_at)
+        elif self._may_claim():
+            moments.append(max(self._look_at, self._retry_at))
+        if self._drain_by is not None:
+            moments.append(self._drain_by)
+        if len(self._peers) < self.options.count and not self.stopping:
+            moments.append(self._spawn_at)
+        moments += [peer.bury_by for peer in self._peers.values() if peer.bury_by is not None]
+        if self.courier is not None and (due := self.courier.next_deadline()) is not None:
+            moments.append(due)
+        return max(now, min(moments))
+
+    def _dispatch(self, descriptor: int, mask: int) -> None:
+        peer = self._by_descriptor.get(descriptor)
+        if peer is not None:
+            if mask & select.POLLOUT:
+                peer.channel.flush()
+                self._watch(peer)
+            if mask & ~select.POLLOUT:
+                self._hear(peer)
+        elif descriptor == self._wake:
+            try:
+                while os.read(self._wake, 4096):
+                    pass
+            except BlockingIOError:
+                pass
+        elif self._listener is not None and descriptor == self._listener.fileno():
+            self._listener.drain()
+            self._look_at = 0.0
+        elif descriptor == self._keeper.fileno():
+            self._hear_keeper()
+        elif self.courier is not None:
+            self.courier.handle(descriptor, mask)
+
+    def _tend_courier(self, now: float) -> None:
+        assert self.courier is not None
+        self.courier.tick(now)
+        wanted_now = dict(self.courier.wants())
+        for descriptor in self._courier_polled - wanted_now.keys():
+            try:
+                self._poll.unregister(descriptor)
+            except KeyError:
+                pass
+        for descriptor, mask in wanted_now.items():
+            self._poll.register(descriptor, mask)
+        self._courier_polled = set(wanted_now)
+
+    # -- signals and stopping ---------------------------------------------------------------------
+
+    def _obey_signals(self) -> None:
+        while self._signals:
+            number = self._signals.pop(0)
+            if number == signal.SIGCHLD:
+                self._reap()
+            elif number == signal.SIGUSR1:
+                self.stop(2)
+            elif number == signal.SIGQUIT:
+                self.stop(2)
+                self._stop_all(True)
+            else:
+                self.stop(self.stopping + 1)
+
+    def stop(self, level: int) -> None:
+        """1: take no more jobs and let the running ones end. 2: end them politely. 3: leave them and go at once."""
+        if level <= self.stopping:
+            return
+        self.stopping = level
+        if level == 1:
+            running = sum(1 for peer in self._peers.values() if peer.claim is not None)
+            if running:
+                self.log(f"stopping: {running} running job{'s' * (running != 1)} may finish; stop again to end them")
+            if self.options.drain is not None:
+                self._drain_by = time.monotonic() + self.options.drain
+            for claim in self._waiting:
+                self._unsettled.append(Unsettled(claim, transitions.release(claim)))
+            self._waiting.clear()
+        elif level == 2:
+            self._stop_all(False)
+        else:
+            self._leave_now = True
+
+    def _stop_all(self, force: bool) -> None:
+        for peer in self._peers.values():
+            self._stop_peer(peer, OutcomeKind.INTERRUPTED, force)
+
+    def _stop_peer(self, peer: Peer, why: OutcomeKind, force: bool = False) -> None:
+        claim = peer.claim
+        if claim is None or peer.reported or (peer.stop is not None and (peer.forced or not force)):
+            return
+        peer.stop, peer.forced = why, force
+        peer.channel.send(words.STOP, claim.job.id, claim.job.attempts, why, force)
+        self._watch(peer)
+
+    def _reap(self) -> None:
+        """Collect what has become our child: the keeper, and workers whose keeper died."""
+        trees.reap()
+
+    # -- workers --------------------------------------------------------------------------------------
+
+    def _start_keeper(self) -> None:
+        self._keeper = KeeperLink(self._setup)
+        self._poll.register(self._keeper.fileno(), select.POLLIN)
+
+    def _staff(self, now: float) -> None:
+        """Keep ``count`` workers, one birth at a time when they die before they speak."""
+        if self.stopping or now < self._spawn_at:
+            return
+        while len(self._peers) < self.options.count:
+            id = new_id()
+            try:
+                sock = self._keeper.spawn(id)
+            except OSError as error:
+                self.log(f"the keeper does not answer: {error}")
+                self._spawn_at = now + 1.0
+                return
+            peer = Peer(id, Channel(sock))
+            self._peers[id] = peer
+            self._by_descriptor[peer.channel.fileno()] = peer
+            self._poll.register(peer.channel.fileno(), select.POLLIN)
+
+    def _watch(self, peer: Peer) -> None:
+        if not peer.channel.closed:
+            self._poll.modify(
+                peer.channel.fileno(), select.POLLIN | (select.POLLOUT if peer.channel.wants_write else 0)
+            )
+
+    def _hear(self, peer: Peer) -> None:
+        for head, body in peer.channel.receive():
+            word = head[0]
+            if word == words.HI:
+                peer.ready = True
+                self._stillborn = 0
+                self._look_at = 0.0
+            elif word == words.DONE:
+                self._take_result(peer, head, body)
+            elif word == words.STARTED:
+                self._tell_started(peer, head)
+        if peer.channel.closed and peer.bury_by is None:
+            self._poll.unregister(peer.channel.fileno())
+            del self._by_descriptor[peer.channel.fileno()]
+            peer.bury_by = time.monotonic() + (0 if peer.buried is not None else BURIAL)
+
+    def _hear_keeper(self) -> None:
+        def died(id: str, status: int) -> None:
+            peer = self._peers.get(id)
+            if peer is not None:
+                peer.buried = status
+                if peer.bury_by is not None:
+                    peer.bury_by = 0.0
+
+        if not self._keeper.deaths(died):
+            self.log("the keeper has died; a new one takes its place")
+            self._poll.unregister(self._keeper.fileno())
+            self._keeper.close()
+            self._start_keeper()
+
+    def _bury(self, now: float) -> None:
+        """Settle what dead workers held, once nothing of it lives, and forget them."""
+        for peer in [peer for peer in self._peers.values() if peer.bury_by is not None and now >= peer.bury_by]:
+            path = os.path.join(self.run_dir, peer.id + WORKER_SUFFIX)
+            record = read_worker(path)
+            if record is not None and record.alive:
+                peer.bury_by = now + 0.01  # its end of the line is closed, but it still lives: it is about to end
+                continue
+            if peer.buried is None and record is not None:
+                self._end_tree_of(record)
+            del self._peers[peer.id]
+            peer.channel.close()
+            if not peer.ready:
+                self._stillborn += 1
+                if self._stillborn >= BIRTHS:
+                    self._spawn_at = now + min(30.0, 2.0 ** (self._stillborn - BIRTHS))
+                    self.log(f"{self._stillborn} workers died before they could start; next try in a while")
+            claim = peer.claim
+            if claim is None or peer.reported or peer.disowned:
+                if peer.reported:
+                    self._orphan_result(peer, record)
+                elif record is not None:
+                    self._forget_files(record.path)
+                if peer.disowned and claim is not None:
+                    self._held.pop(claim.job.id, None)
+                continue
+            legacy = from_record(claim, record, self.limits, self.rng, swept=True)
+            if not legacy.settlement.released:
+                self.log(f"worker {peer.id} died with job {claim.job.id}: {legacy.settlement.reason}")
+            self._keep(legacy, claim)
+
+    def _orphan_result(self, peer: Peer, record: Any) -> None:
+        """A worker died after it had reported: its result is here, its files go once that is stored."""
+        for index, entry in enumerate(self._unsettled):
+            if entry.peer is peer:
+                files = () if record is None else from_files(record.path)
+                self._unsettled[index] = entry._replace(peer=None, remove=files)
+
+    def _forget_files(self, path: str) -> None:
+        remove(from_files(path))
+
+    def _end_tree_of(self, record: Any) -> None:
+        """The keeper did not say that it had ended this tree: end it from here."""
+        from .takeover import end_left
+
+        spare = {self._keeper.pid}
+        if self.courier is not None and (pid := getattr(self.courier, "pid", None)) is not None:
+            spare.add(pid)
+        for peer in self._peers.values():
+            other = read_worker(os.path.join(self.run_dir, peer.id + WORKER_SUFFIX))
+            if other is not None and other.alive and here(other):
+                spare.add(other.pid)
+        trees.end_children(spare, deadline=1.0)
+        end_left(record)
+
+    # -- results --------------------------------------------------------------------------------------
+
+    def _take_result(self, peer: Peer, head: list[Any], body: bytes) -> None:
+        _word, id, attempt, packed, verdict, delay, sizes = head[:7]
+        claim = peer.claim
+        if claim is None or peer.disowned or (claim.job.id, claim.job.attempts) != (id, attempt):
+            peer.channel.send(words.ACK, id, attempt)
+            if peer.disowned and claim is not None:
+                self._held.pop(claim.job.id, None)
+                self._free(peer)
+            return
+        outcome = wire.unpack_outcome(packed)
+        assert outcome is not None
+        if outcome.left:
+            peer.leaving = True
+        kept: list[bytes | None] = []
+        large: list[tuple[str, str]] = []
+        at = 0
+        for stream, size in zip(STREAMS, sizes, strict=True):
+            if size < 0:
+                kept.append(None)
+                large.append((stream, os.path.join(self.run_dir, f"{peer.id}.{stream[3:]}")))
+            else:
+                kept.append(body[at : at + size])
+                at += size
+        settlement = transitions.settle(
+            claim,
+            outcome,
+            verdict=verdict,
+            delay=delay,
+            decided=verdict is not None,
+            rng=self.rng,
+            stdout=kept[0],
+            stderr=kept[1],
+        )
+        peer.reported = True
+        self._unsettled.append(Unsettled(claim, settlement, peer, tuple(large)))
+
+    def _keep(self, legacy: Legacy, claim: Claim) -> None:
+        self._unsettled.append(Unsettled(claim, legacy.settlement, None, legacy.large, legacy.remove))
+
+    def _tell_started(self, peer: Peer, head: list[Any]) -> None:
+        if self.courier is not None and peer.claim is not None and peer.claim.job.id == head[1]:
+            from queuectl.api.model import Event
+
+            self.courier.send([Event("started", head[4], peer.claim.job)])
+
+    def _free(self, peer: Peer) -> None:
+        peer.claim = None
+        peer.reported = peer.disowned = peer.forced = False
+        peer.stop = None
+
+    # -- the exchange ---------------------------------------------------------------------------------
+
+    def _may_claim(self) -> bool:
+        left = None if self.options.max_jobs is None else self.options.max_jobs - self._claimed
+        return not self.stopping and left != 0 and any(peer.free for peer in self._peers.values())
+
+    def _exchange(self, now: float) -> None:
+        batch = self._unsettled
+        free = sum(1 for peer in self._peers.values() if peer.free)
+        settling = sum(1 for entry in batch if entry.peer is not None and not entry.peer.leaving)
+        left = None if self.options.max_jobs is None else self.options.max_jobs - self._claimed
+        want = 0 if self.stopping else wanted(free, settling, len(self._waiting), left)
+        try:
+            for entry in batch:
+                for stream, path in entry.large:
+                    if os.path.exists(path):
+                        self.storage.keep_output(entry.claim.job, entry.claim.job.attempts, stream, path)
+            turn = Turn(
+                self.id,
+                tuple(entry.settlement for entry in batch),
+                want,
+                self._ceilings(batch),
+                lease=self.options.lease,
+            )
+            answer = self.storage.exchange(turn)
+        except StorageError as error:
+            self._later(now, error)
+            return
+        if self._retries:
+            self.log("the storage answers again")
+            self._retries = 0
+        self._unsettled = []
+        self._settled(batch, answer)
+        self._take_claims(answer.claims)
+        self._look_at = self._next_look(now, answer, want)
+        for id in answer.cancel:
+            self._cancel(id)
+
+    def _ceilings(self, batch: Sequence[Unsettled]) -> Mapping[str, int | None] | None:
+        """What may be claimed of each queue in this turn, for a pool with ceilings of its own."""
+        queues = self.options.queues
+        if queues is None or all(ceiling is None for ceiling in queues.values()):
+            return queues
+        running = [claim.job.spec.queue for claim in self._held.values()]
+        for entry in batch:
+            running.remove(entry.claim.job.spec.queue)
+        return {
+            name: None if ceiling is None else max(0, ceiling - running.count(name)) for name, ceiling in queues.items()
+        }
+
+    def _later(self, now: float, error: StorageError) -> None:
+        """Keep what is to be stored and try again soon; the workers hold their results meanwhile."""
+        if not self._retries:
+            self.log(f"the storage cannot be used: {error}; trying again")
+        self._retries += 1
+        self._retry_at = now + min(10.0, 0.05 * 2 ** min(self._retries, 8)) * (0.5 + self.rng.random())
+
+    def _next_look(self, now: float, answer: Exchange, want: int) -> float:
+        if answer.more or (want and len(answer.claims) == want and self._may_claim()):
+            return 0.0
+        wait = LOOK_EVERY
+        if answer.next_due is not None:
+            wait = min(wait, max(0.0, answer.next_due / 1000 - time.time()) + 0.001)
+        return now + wait
+
+    def _settled(self, batch: Sequence[Unsettled], answer: Exchange) -> None:
+        """The exchange is committed: tell everybody concerned."""
+        refused = set(answer.refused)
+        events = []
+        for entry in batch:
+            id, settlement = entry.claim.job.id, entry.settlement
+            self._held.pop(id, None)
+            if entry.peer is not None:
+                self._free(entry.peer)
+                if not self._waiting or entry.peer.leaving:
+                    entry.peer.channel.send(words.ACK, id, entry.claim.job.attempts)
+                if entry.peer.leaving:
+                    entry.peer.channel.send(words.QUIT)
+            remove(entry.remove)
+            if id in refused:
+                self.log(f"job {id}: its result came too late and was refused; somebody else owns it now")
+                continue
+            self._count(entry)
+            if self.courier is not None:
+                event = transitions.event_of(entry.claim, settlement, time.time_ns() // 1_000_000)
+                if event is not None:
+                    events.append(event)
+        if events and self.courier is not None:
+            self.courier.send(events)
+
+    def _count(self, entry: Unsettled) -> None:
+        settlement, job = entry.settlement, entry.claim.job
+        if settlement.released:
+            self._claimed -= 1
+            return
+        self.done += 1
+        state = settlement.state
+        if state is State.DEAD:
+            self.died_dead += 1
+        if state is not State.COMPLETED or self.options.verbose:
+            then = f", next try in {settlement.delay:.3g} s" if settlement.delay else ""
+            self.log(f"job {job.id} attempt {job.attempts} {state.value}: {settlement.reason}{then}")
+
+    def _take_claims(self, claims: Sequence[Claim]) -> None:
+        self._claimed += len(claims)
+        for claim in claims:
+            self._held[claim.job.id] = claim
+        self._waiting += claims
+        if not self._waiting:
+            return
+        for peer in self._peers.values():
+            if not self._waiting:
+                break
+            if peer.free:
+                self._hand_over(peer, self._waiting.pop(0))
+
+    def _hand_over(self, peer: Peer, claim: Claim) -> None:
+        settings = claim.job.settings
+        try:
+            executor = self._recipe("executor", settings.executor)
+            backoff = self._recipe("backoff", settings.backoff)
+        except (ConfigError, PluginError) as error:
+            now = time.time_ns() // 1_000_000
+            outcome = Outcome(OutcomeKind.START_FAILED, 126, now, now, str(error))
+            self._unsettled.append(Unsettled(claim, transitions.settle(claim, outcome)))
+            return
+        peer.claim = claim
+        peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff)
+        if peer.channel.wants_write:
+            self._watch(peer)
+
+    def _recipe(self, kind: str, name: str) -> list[Any]:
+        recipe = self._recipes.get((kind, name))
+        if recipe is None:
+            make = self.app.executor_recipe if kind == "executor" else self.app.backoff_recipe
+            recipe = self._recipes[kind, name] = list(make(name))
+        return recipe
+
+    # -- news from elsewhere --------------------------------------------------------------------------
+
+    def _heartbeat(self, now: float) -> None:
+        self._beat_at = now + self.options.heartbeat
+        held = [Held(claim.job.id, claim.token) for claim in self._held.values()]
+        try:
+            pulse = self.storage.heartbeat(self.id, held, lease=self.options.lease)
+        except StorageError as error:
+            self._later(now, error)
+            return
+        for id in pulse.lost:
+            self._disown(id)
+        for claim in pulse.found:
+            self._held[claim.job.id] = claim
+            self._waiting.append(claim)
+        if pulse.found:
+            self._take_claims(())
+        for id in pulse.cancel:
+            self._cancel(id)
+
+    def _holder(self, id: str) -> Peer | None:
+        for peer in self._peers.values():
+            if peer.claim is not None and peer.claim.job.id == id:
+                return peer
+        return None
+
+    def _disown(self, id: str) -> None:
+        """Somebody else owns this job now: end it here, and do not store what comes of it."""
+        peer = self._holder(id)
+        self._waiting = [claim for claim in self._waiting if claim.job.id != id]
+        if peer is None or peer.reported:
+            if peer is None:
+                self._held.pop(id, None)
+            return
+        self.log(f"job {id} is no longer ours: ending it")
+        peer.disowned = True
+        self._stop_peer(peer, OutcomeKind.INTERRUPTED)
+
+    def _cancel(self, id: str) -> None:
+        peer = self._holder(id)
+        if peer is not None and peer.claim is not None:
+            peer.claim = peer.claim._replace(job=peer.claim.job._replace(cancel=True))
+            self._held[id] = peer.claim
+            if peer.stop is None:
+                self._stop_peer(peer, OutcomeKind.CANCELLED)
+            return
+        for index, claim in enumerate(self._waiting):
+            if claim.job.id == id:
+                del self._waiting[index]
+                marked = claim._replace(job=claim.job._replace(cancel=True))
+                self._unsettled.append(Unsettled(marked, transitions.release(marked)))
+                return
+        self._cancel_orphan(id)
+
+    def _cancel_orphan(self, id: str) -> None:
+        """A job whose worker outlived another pool: its worker ends it when it is asked to end itself."""
+        for path, claim in self.takeover.orphans.items():
+            if claim.job.id == id and not claim.job.cancel:
+                self.takeover.orphans[path] = claim._replace(job=claim.job._replace(cancel=True))
+                record = read_worker(path)
+                if record is not None and record.alive and here(record) and trees.is_same(record.pid, record.inode):
+                    trees.send(record.pid, signal.SIGTERM)
+
+    def _sweep(self, now: float) -> None:
+        """Look for dead pools and inherit what they held; settle orphans that have ended."""
+        self._sweep_at = now + SWEEP_EVERY
+        self._reap()
+        for legacy in self.takeover.grown_up():
+            claim = self._held.get(legacy.settlement.id)
+            if claim is not None:
+                self._keep(legacy, claim)
+        alive, dead = self.takeover.others()
+        try:
+            self._inherit([record.id for record in alive], [record.id for record in dead], now)
+            if dead and self._suspects >= {record.id for record in dead}:
+                self._take_over([record.id for record in alive], dead)
+        except StorageError as error:
+            self._later(now, error)
+        fresh = {record.id for record in dead} - self._suspects
+        if fresh:
+            # A dying process closes its lock and its sockets one after the other: look twice before believing it.
+            self._sweep_at = now + 0.05
+        self._suspects = frozenset(record.id for record in dead)
+
+    def _inherit(self, alive: list[str], dead: list[str], now: float) -> None:
+        """Adopt the claims of pools that have no record here and whose lease has run out: another host's, or none's."""
+        for claim in self.storage.reap(self.id, alive=[*alive, *dead, self.id], lease=self.options.lease):
+            self._held[claim.job.id] = claim
+            for legacy in self.takeover.sort([claim], same_boot=False):
+                self._keep(legacy, claim)
+
+    def _take_over(self, alive: list[str], dead: list[PoolRecord]) -> None:
+        if not self.takeover.acquire():
+            return
+        try:
+            names = [record.id for record in dead]
+            same_boot = all(here(record) for record in dead)
+            pending = False
+            while claims := self.storage.reap(
+                self.id, dead=names, alive=[*alive, self.id], limit=500, lease=self.options.lease
+            ):
+                pending = True
+                for claim in claims:
+                    self._held[claim.job.id] = claim
+                by_id = {claim.job.id: claim for claim in claims}
+                for legacy in self.takeover.sort(claims, same_boot=same_boot):
+                    self._keep(legacy, by_id[legacy.settlement.id])
+            if not pending and not self._unsettled:
+                self.takeover.clean(dead)
+        finally:
+            self.takeover.release()
+
+
+def from_files(path: str) -> tuple[str, ...]:
+    """The files of a worker by the path of its record, the record last."""
+    stem = path.removesuffix(WORKER_SUFFIX)
+    return (stem + ".out", stem + ".err", path)

@@ -1,0 +1,97 @@
+"""Writes the lock files of ``run/``: a pool's, and a worker's with the record of what it has in hand.
+
+``core.rundir`` has the layout and reads them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import zlib
+
+from queuectl.api import trees
+from queuectl.core.rundir import (
+    IDENTITY_SIZE,
+    JOB_AT,
+    JOB_HEAD,
+    POOL_SUFFIX,
+    SWEPT_AT,
+    WORKER_SUFFIX,
+    JobRecord,
+    PoolRecord,
+    WorkerRecord,
+)
+
+
+def new_id() -> str:
+    """A fresh name for a pool or a worker. Never reused: a name that comes back strands or steals jobs."""
+    return os.urandom(8).hex()
+
+
+def own_identity() -> dict[str, object]:
+    """What tells this process from every other: pid and pidfd, in this boot and pid namespace."""
+    pid = os.getpid()
+    pidfd = trees.open_pidfd(pid)
+    inode = 0
+    if pidfd is not None:
+        inode = trees.pidfd_inode(pidfd)
+        os.close(pidfd)
+    return {"pid": pid, "inode": inode, "boot": trees.boot_id(), "namespace": trees.pid_namespace()}
+
+
+def _create_locked(path: str, content: bytes) -> int:
+    """A file that appears at *path* complete and locked; its descriptor, which holds the lock."""
+    draft = f"{path}.new"
+    descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.pwrite(descriptor, content, 0)
+    os.rename(draft, path)
+    return descriptor
+
+
+def create_pool_file(run_dir: str, record: PoolRecord) -> int:
+    """Make ``<pool>.pool`` and hold its lock; the descriptor."""
+    data = {key: value for key, value in record._asdict().items() if key not in ("path", "alive")}
+    return _create_locked(os.path.join(run_dir, record.id + POOL_SUFFIX), json.dumps(data).encode())
+
+
+class Record:
+    """A worker's own lock file: held for life, rewritten at each step of a job."""
+
+    def __init__(self, run_dir: str, identity: WorkerRecord) -> None:
+        self.path = os.path.join(run_dir, identity.id + WORKER_SUFFIX)
+        data = {key: value for key, value in identity._asdict().items() if key not in ("path", "alive", "swept", "job")}
+        content = json.dumps(data).encode()
+        if len(content) > IDENTITY_SIZE:
+            raise ValueError("the identity of a worker does not fit its record")
+        self._descriptor = _create_locked(self.path, content.ljust(JOB_AT + JOB_HEAD.size, b"\0"))
+
+    def write(self, job: JobRecord) -> None:
+        """Replace the job in hand, in one write."""
+        body = json.dumps(job).encode()
+        os.pwrite(self._descriptor, JOB_HEAD.pack(len(body), zlib.crc32(body)) + body, JOB_AT)
+
+    def clear(self) -> None:
+        """Nothing is in hand any more."""
+        os.pwrite(self._descriptor, JOB_HEAD.pack(0, 0), JOB_AT)
+
+    def sync(self) -> None:
+        """Make it survive a power cut, for a worker that ends without a pool."""
+        os.fsync(self._descriptor)
+
+    def remove(self) -> None:
+        """Delete the file; only when nothing is in hand."""
+        os.unlink(self.path)
+
+
+def mark_swept(path: str) -> None:
+    """Write into a dead worker's record that nothing of its job lives."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.pwrite(descriptor, b"S", SWEPT_AT)
+    finally:
+        os.close(descriptor)
