@@ -1,0 +1,216 @@
+"""The composition root: a configuration becomes storage, executors, backoffs and plugins, each opened on first use."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from queuectl.api.errors import BadInput, ConfigError
+from queuectl.api.model import Settings
+
+from .config import FOUND, QUEUE_OPTIONS, SECTIONS, Config
+from .options import check_given, check_table, resolve
+from .places import private_dir, state_dir
+from .plugins import Plugins, Recipe, open_provider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from queuectl.api.notifier import Notifier
+    from queuectl.api.providers import Provider
+    from queuectl.api.storage import Storage
+
+    from .config import Key
+
+_LIMITS = tuple(option for option in SECTIONS["jobs"] if option.name in ("max_retries", "timeout", "grace"))
+_GIVEN = (*Settings._fields,)
+
+
+class App:
+    """One configuration and what is opened by it. Belongs to one thread; is not carried over a fork."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.plugins = Plugins(config, self.log)
+        self._storage: Storage | None = None
+        self._home: str | None = None
+        self._settings: dict[str, Settings] = {}
+        for note in config.notes:
+            self.log(f"warning: {note}")
+
+    @classmethod
+    def open(cls, config: str | None = None, db: str | None = None) -> App:
+        """The App of the global options ``--config`` and ``--db``. Reads the configuration; opens nothing else."""
+        return cls(Config.load(config, db))
+
+    def close(self) -> None:
+        """Tell plugins that it ends and close the storage. Idempotent."""
+        self.plugins.shutdown()
+        storage, self._storage = self._storage, None
+        if storage is not None:
+            storage.close()
+
+    def log(self, line: str) -> None:
+        """One line for people, on stderr."""
+        try:
+            print(f"queuectl: {line}", file=sys.stderr, flush=True)
+        except (OSError, ValueError):  # nobody listens any more
+            pass
+
+    @property
+    def arguments(self) -> list[str]:
+        """The words that make another process, wherever it runs, open the same App."""
+        config, words = self.config, []
+        words += ["--config", f"{FOUND if config.found else ''}{config.project or ''}"]
+        if config.db is not None:
+            words += ["--db", config.db]
+        return words
+
+    # -- the storage and its folders ----------------------------------------------------------------
+
+    @property
+    def storage(self) -> Storage:
+        """The storage, opened and if need be created on first use."""
+        if self._storage is None:
+            self.plugins.configure()
+            name = self.config.main.storage
+            provider, options = self._component("storage", name, ("queuectl", "storage"))
+            self._storage = open_provider(provider, resolve(options), name, "storage", None, self.log)
+        return self._storage
+
+    @property
+    def home(self) -> str:
+        """The directory of ``run/`` and ``out/`` that belongs to this storage."""
+        if self._home is None:
+            storage = self.storage
+            self._home = storage.home or os.path.join(state_dir(), "state", storage.identity)
+        return self._home
+
+    @property
+    def run_dir(self) -> str:
+        """Records of live pools and workers; private, made when first asked for."""
+        return private_dir(os.path.join(self.home, "run"))
+
+    @property
+    def out_dir(self) -> str:
+        """Output of jobs; private, made when first asked for."""
+        return private_dir(os.path.join(self.home, "out"))
+
+    # -- components ---------------------------------------------------------------------------------
+
+    def _component(self, kind: str, name: str, key: Key | None = None) -> tuple[Provider[Any], dict[str, Any]]:
+        """A provider and the checked table of the instance, secrets not yet read."""
+        provider, _ = self.plugins.provider(kind, name, key)
+        return provider, self._options(kind, name, provider)
+
+    def _options(self, kind: str, name: str, provider: Provider[Any], defaults: bool = True) -> dict[str, Any]:
+        entries = {key: entry for key, entry in self.config.table(kind, name).items() if key != "use"}
+        return check_table(f"{kind}.{name}", entries, provider.options, defaults=defaults)
+
+    def _recipe(self, kind: str, name: str) -> Recipe:
+        provider, plugin = self.plugins.provider(kind, name)
+        return Recipe(plugin.value, provider.name, resolve(self._options(kind, name, provider)), name)
+
+    def executor_recipe(self, name: str) -> Recipe:
+        """What a worker needs to open the executor instance *name*. ConfigError if it cannot be had."""
+        return self._recipe("executor", name)
+
+    def backoff_recipe(self, name: str) -> Recipe:
+        """What a worker needs to open the backoff instance *name*."""
+        return self._recipe("backoff", name)
+
+    @property
+    def has_job_hooks(self) -> bool:
+        """Whether workers have to ask plugins about environment or verdict. Cheap where no plugin is configured."""
+        return self.plugins.implements("queuectl_environment", "queuectl_verdict")
+
+    @property
+    def has_events(self) -> bool:
+        """Whether anybody wants to hear of events, so that a courier is needed."""
+        return bool(self.config.main.notifiers) or self.plugins.implements("queuectl_events")
+
+    def notifier(self, name: str) -> Notifier:
+        """The notifier instance *name*, opened anew."""
+        self.plugins.configure()
+        provider, options = self._component("notifier", name, ("queuectl", "notifiers"))
+        notifier: Notifier = open_provider(provider, resolve(options), name, "notifier", self.home, self.log)
+        return notifier
+
+    @property
+    def durable_notifiers(self) -> tuple[str, ...]:
+        """The active notifiers that get their events from the outbox."""
+        key = ("queuectl", "notifiers")
+        return tuple(n for n in self.config.main.notifiers if self.plugins.provider("notifier", n, key)[0].durable)
+
+    # -- what a job gets ------------------------------------------------------------------------------
+
+    def settings(self, queue: str, **given: Any) -> Settings:
+        """How a job of *queue* is run and retried: what it asks for, else the queue's word, else ``[jobs]``.
+
+        *given* are fields of :class:`~queuectl.api.model.Settings`. BadInput if they are wrong, ConfigError if the
+        configuration is. The options of the chosen backoff that are configured become the job's own: it keeps them.
+        """
+        if not given and queue in self._settings:
+            return self._settings[queue]
+        limits = self._limits(queue)
+        limits.update(check_given(_only(given, limits), _LIMITS, what="job", error=BadInput))
+        executor, executor_options = self._choice("executor", queue, given)
+        backoff, backoff_options = self._choice("backoff", queue, given)
+        settings = Settings(
+            **limits,
+            executor=executor,
+            executor_options=executor_options,
+            backoff=backoff,
+            backoff_options=backoff_options,
+        )
+        if not given:
+            self._settings[queue] = settings
+        return settings
+
+    def _limits(self, queue: str) -> dict[str, Any]:
+        """max_retries, timeout and grace of a queue."""
+        jobs = self.config.jobs
+        limits = {"max_retries": jobs.max_retries, "timeout": jobs.timeout, "grace": jobs.grace}
+        own = check_table(f"queues.{queue}", self.config.table("queues", queue), QUEUE_OPTIONS, defaults=False)
+        for name in limits:
+            if own.get(name) is not None or (name == "timeout" and name in own):  # "none" is an answer for a timeout
+                limits[name] = own[name]
+        return limits
+
+    def _choice(self, kind: str, queue: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The executor or backoff of a job, and the options that go with it."""
+        asked = given.get(kind)
+        key: Key | None = None
+        if asked is not None:
+            name = asked
+        elif queue in self.config.queues and getattr(self.config.queues[queue], kind) is not None:
+            name, key = getattr(self.config.queues[queue], kind), ("queues", queue, kind)
+        else:
+            name, key = getattr(self.config.main, kind), ("queuectl", kind)
+        provider = self._provider_for_job(kind, name, key)
+        options = check_given(
+            given.get(f"{kind}_options") or {}, provider.job_options, what=f"{kind} {name}", error=BadInput
+        )
+        if kind == "backoff" and provider.job_options:
+            allowed = {option.name for option in provider.job_options if not option.secret}
+            configured = self._options(kind, name, provider, defaults=False)
+            options = {**{k: v for k, v in configured.items() if k in allowed}, **options}
+        return name, options
+
+    def _provider_for_job(self, kind: str, name: Any, key: Key | None) -> Provider[Any]:
+        if not isinstance(name, str):
+            raise BadInput(f"job: {kind}: expected a name")
+        try:
+            return self.plugins.provider(kind, name, key)[0]
+        except ConfigError as error:
+            if key is None:
+                raise BadInput(str(error)) from error
+            raise
+
+
+def _only(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    strange = [name for name in given if name not in _GIVEN]
+    if strange:
+        raise TypeError(f"settings() has no argument {strange[0]!r}")
+    return {name: value for name, value in given.items() if name in names}
