@@ -7,7 +7,7 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from queuectl.api.hookspecs import hookimpl
+from queuectl.api.markers import hookimpl
 from queuectl.api.notifier import Notifier
 from queuectl.api.providers import Option, Provider
 

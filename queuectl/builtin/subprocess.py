@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from queuectl.api import trees
 from queuectl.api.errors import StartFailed
 from queuectl.api.executor import Executor, Handle, Run
-from queuectl.api.hookspecs import hookimpl
+from queuectl.api.markers import hookimpl
 from queuectl.api.model import Outcome, OutcomeKind
 from queuectl.api.providers import Context, Option, Provider
 
