@@ -1,0 +1,241 @@
+"""``queuectl worker``: start, stop and list the processes that run jobs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from queuectl.api.errors import BadInput, QueueCTLError, WaitTimeout
+from queuectl.cli.render import emit_json, say, table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from queuectl.cli import Program
+    from queuectl.core.rundir import PoolRecord
+
+#: Where a detached pool says that it is up.
+READY_VARIABLE = "QUEUECTL_READY_FD"
+MOST_WORKERS = 1000
+
+
+@click.group()
+def command() -> None:
+    """Start, stop and list workers: the processes that run jobs.
+
+    \b
+      queuectl worker start --count 4
+      queuectl worker start --until-empty
+      queuectl worker list
+      queuectl worker stop
+    """
+
+
+# --- start --------------------------------------------------------------------------------------
+
+
+@command.command("start")
+@click.option("--count", "-n", type=click.IntRange(1, MOST_WORKERS), help="Jobs to run at the same time.")
+@click.option("--queues", metavar="A,B:2", help="Serve only these queues; NAME:N takes at most N of one at a time.")
+@click.option("--until-empty", is_flag=True, help="End when nothing is due and no retry is to come.")
+@click.option("--max-jobs", type=click.IntRange(1), metavar="N", help="End after N jobs.")
+@click.option("--drain", metavar="DURATION", help="How long running jobs may go on at a stop; default: until done.")
+@click.option("--detach", is_flag=True, help="Run in the background; prints the process id.")
+@click.option("--verbose", "-v", is_flag=True, help="Also tell of jobs that completed.")
+@click.pass_obj
+def start(
+    program: Program,
+    count: int | None,
+    queues: str | None,
+    until_empty: bool,
+    max_jobs: int | None,
+    drain: str | None,
+    detach: bool,
+    verbose: bool,
+) -> None:
+    """Run jobs until told to stop.
+
+    \b
+      queuectl worker start --count 4
+      queuectl worker start --queues mail,video:1
+      queuectl worker start --until-empty
+
+    Ctrl-C or SIGTERM once: take no more jobs, let the running ones end. Twice: end them politely; they are run again
+    by the next pool. Three times: leave at once. With --until-empty the exit code is 1 if a job ended dead.
+    """
+    if sys.platform == "win32":
+        raise QueueCTLError("worker start needs Linux or macOS: on Windows, run the workers in WSL or on another host")
+    if detach:
+        _detach(program)
+        return
+    from queuectl.core.times import parse_duration
+    from queuectl.work.pool import Options, Pool
+
+    config = program.app.config.worker
+    served = _queues(queues) if queues is not None else (dict.fromkeys(config.queues) or None)
+    options = Options(
+        count=count or config.count,
+        queues=served,
+        until_empty=until_empty,
+        max_jobs=max_jobs,
+        drain=parse_duration(drain) if drain is not None else config.drain,
+        lease=program.app.lease,
+        heartbeat=config.heartbeat,
+        verbose=verbose,
+    )
+    pool = Pool(program.app, options, _log, _courier(program))
+    code = pool.run(lambda: _ready(options, pool.id))
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _queues(text: str) -> Mapping[str, int | None]:
+    """``a,b:2`` as names and ceilings."""
+    served: dict[str, int | None] = {}
+    for part in text.split(","):
+        name, colon, ceiling = part.strip().partition(":")
+        if not name:
+            raise BadInput(f"--queues {text!r}: a name is empty; expected NAME or NAME:N, separated by commas")
+        if colon and not (ceiling.isascii() and ceiling.isdigit() and 0 < int(ceiling) <= MOST_WORKERS):
+            raise BadInput(f"--queues {text!r}: {ceiling!r} is not a number from 1 to {MOST_WORKERS}")
+        served[name] = int(ceiling) if colon else None
+    return served
+
+
+def _courier(program: Program) -> Any:
+    app = program.app
+    if not app.has_courier:
+        return None
+    from queuectl.work.courier import CourierLink
+
+    return CourierLink(app.arguments, log=_log)
+
+
+def _log(line: str) -> None:
+    say(line)
+
+
+def _ready(options: Any, pool: str) -> None:
+    s = "s" * (options.count != 1)
+    served = ", ".join(options.queues) if options.queues else "all queues"
+    _log(f"pool {pool} with {options.count} worker{s} serves {served} (process {os.getpid()}; Ctrl-C to stop)")
+    descriptor = os.environ.pop(READY_VARIABLE, None)
+    if descriptor is not None:
+        os.write(int(descriptor), b"ready")
+        os.close(int(descriptor))
+
+
+def _detach(program: Program) -> None:
+    """Start the same command anew in a session of its own, and return when it says that it is up."""
+    app = program.app
+    words = [word for word in sys.argv[1:] if word != "--detach"]
+    log_path = os.path.join(app.home, "worker.log")
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    read, write = os.pipe()
+    os.set_inheritable(read, False)
+    os.set_inheritable(write, True)
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-P", "-m", "queuectl", *words],
+        {**os.environ, READY_VARIABLE: str(write)},
+        file_actions=(
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, log, 1),
+            (os.POSIX_SPAWN_DUP2, log, 2),
+        ),
+        setsid=True,
+    )
+    os.close(write)
+    with open(read, "rb") as pipe:
+        if pipe.read(5) != b"ready":
+            raise QueueCTLError(f"the pool did not start; see {log_path}")
+    say(f"pool started in the background; its log is {log_path}")
+    click.echo(pid)
+
+
+# --- stop ---------------------------------------------------------------------------------------
+
+
+@command.command("stop")
+@click.option("--now", "how", flag_value="now", help="End running jobs politely; they are run again later.")
+@click.option("--kill", "how", flag_value="kill", help="End running jobs by force; they are run again later.")
+@click.option("--timeout", metavar="DURATION", help="Stop waiting after so long (exit code 124).")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of the pools that were stopped.")
+@click.pass_obj
+def stop(program: Program, how: str | None, timeout: str | None, as_json: bool) -> None:
+    """Stop every pool of this storage on this host, from any terminal, and wait until they are gone.
+
+    \b
+      queuectl worker stop
+      queuectl worker stop --now
+      queuectl worker stop --timeout 30s
+
+    Without an option running jobs may end first.
+    """
+    import signal
+
+    from queuectl.api import trees
+    from queuectl.core.rundir import list_pools
+    from queuectl.core.times import parse_duration
+
+    seconds = parse_duration(timeout) if timeout is not None else None
+    pools = [pool for pool in list_pools(program.app.run_dir) if pool.alive]
+    number = {None: signal.SIGTERM, "now": signal.SIGUSR1, "kill": signal.SIGQUIT}[how]
+    stopped = []
+    for pool in pools:
+        same = pool.boot == trees.boot_id() and pool.namespace == trees.pid_namespace()
+        if not same:
+            say(f"pool {pool.id} runs in another container of this host: stop it there")
+        elif trees.is_same(pool.pid, pool.inode) and trees.send(pool.pid, number):
+            stopped.append(pool)
+        elif pool.alive:
+            say(f"pool {pool.id} (process {pool.pid}) cannot be signalled by this user")
+    _await_end(stopped, seconds)
+    if as_json:
+        emit_json([{"id": pool.id, "pid": pool.pid} for pool in stopped])
+    elif not pools:
+        say("no pool is running")
+    else:
+        say(f"stopped {len(stopped)} pool{'s' * (len(stopped) != 1)}")
+
+
+def _await_end(pools: list[PoolRecord], seconds: float | None) -> None:
+    import time
+
+    from queuectl.core.rundir import is_locked
+
+    until = None if seconds is None else time.monotonic() + seconds
+    for pool in pools:
+        pause = 0.005
+        while is_locked(pool.path):
+            if until is not None and time.monotonic() >= until:
+                raise WaitTimeout(f"pool {pool.id} still runs after {seconds:g} s")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+
+
+# --- list ---------------------------------------------------------------------------------------
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of workers.")
+@click.pass_obj
+def list_(program: Program, as_json: bool) -> None:
+    """List the workers of this storage on this host.
+
+    \b
+      queuectl worker list
+    """
+    from queuectl.core.shapes import worker_shape
+
+    shapes = [worker_shape(record) for record in program.queue.workers()]
+    if as_json:
+        emit_json(shapes)
+        return
+    rows = [
+        (w["id"], w["pid"], w["pool"], w["state"], w["job"] or "", w["attempt"] or "", w["started_at"]) for w in shapes
+    ]
+    table(["worker", "pid", "pool", "state", "job", "attempt", "since"], rows, right=(1, 5))
