@@ -72,16 +72,10 @@ def look(program: Program) -> dict[str, Any]:
 
 def workers_of(app: App) -> list[dict[str, Any]]:
     """The workers that live on this host."""
-    try:
-        from queuectl.core.rundir import list_workers
-    except ImportError:
-        return []
-    return [worker_shape(worker) for worker in list_workers(app.run_dir)]
+    from queuectl.core.rundir import list_workers
+    from queuectl.core.shapes import worker_shape
 
-
-def worker_shape(worker: Any) -> dict[str, Any]:
-    """One worker as ``status --json`` shows it."""
-    return {name: getattr(worker, name, None) for name in ("id", "pid", "pool", "state", "job", "attempt")}
+    return [worker_shape(record) for record in list_workers(app.run_dir) if record.alive]
 
 
 def show(document: dict[str, Any], as_json: bool) -> None:

@@ -77,7 +77,7 @@ def start(
     config = program.app.config.worker
     served = _queues(queues) if queues is not None else (dict.fromkeys(config.queues) or None)
     options = Options(
-        count=count or config.count,
+        workers=count or config.count,
         queues=served,
         until_empty=until_empty,
         max_jobs=max_jobs,
@@ -107,7 +107,7 @@ def _queues(text: str) -> Mapping[str, int | None]:
 
 def _courier(program: Program) -> Any:
     app = program.app
-    if not app.has_courier:
+    if not app.has_events:
         return None
     from queuectl.work.courier import CourierLink
 
@@ -119,9 +119,9 @@ def _log(line: str) -> None:
 
 
 def _ready(options: Any, pool: str) -> None:
-    s = "s" * (options.count != 1)
+    s = "s" * (options.workers != 1)
     served = ", ".join(options.queues) if options.queues else "all queues"
-    _log(f"pool {pool} with {options.count} worker{s} serves {served} (process {os.getpid()}; Ctrl-C to stop)")
+    _log(f"pool {pool} with {options.workers} worker{s} serves {served} (process {os.getpid()}; Ctrl-C to stop)")
     descriptor = os.environ.pop(READY_VARIABLE, None)
     if descriptor is not None:
         os.write(int(descriptor), b"ready")
@@ -229,9 +229,10 @@ def list_(program: Program, as_json: bool) -> None:
     \b
       queuectl worker list
     """
+    from queuectl.core.rundir import list_workers
     from queuectl.core.shapes import worker_shape
 
-    shapes = [worker_shape(record) for record in program.queue.workers()]
+    shapes = [worker_shape(record) for record in list_workers(program.app.run_dir) if record.alive]
     if as_json:
         emit_json(shapes)
         return

@@ -15,7 +15,7 @@ from .places import private_dir, state_dir
 from .plugins import Plugins, Recipe, open_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from queuectl.api.notifier import Notifier
     from queuectl.api.providers import Provider
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .config import Key
 
 _LIMITS = tuple(option for option in SECTIONS["jobs"] if option.name in ("max_retries", "timeout", "grace"))
+LEASE_SHARED, LEASE_LOCAL = 30.0, 60.0
 _GIVEN = (*Settings._fields,)
 
 
@@ -43,6 +44,12 @@ class App:
     def open(cls, config: str | None = None, db: str | None = None) -> App:
         """The App of the global options ``--config`` and ``--db``. Reads the configuration; opens nothing else."""
         return cls(Config.load(config, db))
+
+    @classmethod
+    def reopen(cls, arguments: Sequence[str]) -> App:
+        """The same App in another process: *arguments* are the words of the first one's ``arguments``."""
+        given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+        return cls.open(given.get("--config"), given.get("--db"))
 
     def close(self) -> None:
         """Tell plugins that it ends and close the storage. Idempotent."""
@@ -96,6 +103,22 @@ class App:
     def out_dir(self) -> str:
         """Output of jobs; private, made when first asked for."""
         return private_dir(os.path.join(self.home, "out"))
+
+    @property
+    def lease(self) -> float:
+        """Seconds a pool's lease is renewed for: as configured, else by whether other hosts watch it."""
+        configured = self.config.worker.lease
+        if configured is not None:
+            return configured
+        from queuectl.api.storage import Ability
+
+        return LEASE_SHARED if Ability.MULTI_HOST in self.storage.abilities else LEASE_LOCAL
+
+    @property
+    def hidden_environment(self) -> list[str]:
+        """Names of environment variables that the configuration takes secrets from: no job inherits them."""
+        values = (entry.value for entry in self.config.entries.values())
+        return sorted({v["env"] for v in values if isinstance(v, dict) and isinstance(v.get("env"), str)})
 
     # -- components ---------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from queuectl.api.model import Attempt, History, Job, QueueStat
+    from queuectl.core.rundir import WorkerRecord
 
 
 def job_shape(job: Job) -> dict[str, Any]:
@@ -132,3 +133,18 @@ def why_waiting(job: Job, stat: QueueStat | None, now: int) -> str | None:
     if stat is not None and stat.limit is not None and stat.counts.get(State.PROCESSING, 0) >= stat.limit:
         return f"queue limit of {stat.limit} running reached"
     return "due: waits for a free worker"
+
+
+def worker_shape(record: WorkerRecord) -> dict[str, Any]:
+    """One live worker as ``worker list --json`` shows it."""
+    job = record.job
+    return {
+        "id": record.id,
+        "pid": record.pid,
+        "pool": record.pool,
+        "state": "idle" if job is None else "running" if job.outcome is None else "reporting",
+        "job": None if job is None else job.id,
+        "attempt": None if job is None else job.attempt,
+        "started_at": iso(record.started_at),
+        "job_started_at": None if job is None else iso(job.started_at),
+    }

@@ -58,7 +58,7 @@ BIRTHS = 3  # so many workers may die before they said a word, then the next one
 class Options(NamedTuple):
     """What ``worker start`` was asked for."""
 
-    count: int = 1
+    workers: int = 1
     queues: Mapping[str, int | None] | None = None  # None: all; a number is this pool's own ceiling
     until_empty: bool = False
     max_jobs: int | None = None
@@ -136,7 +136,6 @@ class Pool:
         self._unsettled: list[Unsettled] = []
         self._held: dict[str, Claim] = {}  # every claim of ours, whoever has it
         self._recipes: dict[tuple[str, str], list[Any]] = {}
-        self._claimed = 0
         self._look_at = 0.0
         self._retry_at = 0.0
         self._retries = 0
@@ -184,11 +183,11 @@ class Pool:
             path="",
             host=host,
             queues=queues,
-            workers=self.options.count,
+            workers=self.options.workers,
             version=__version__,
         )
         self._lock = create_pool_file(self.run_dir, record)
-        row = PoolRow(self.id, host, os.getpid(), started, queues, self.options.count, version=__version__)
+        row = PoolRow(self.id, host, os.getpid(), started, queues, self.options.workers, version=__version__)
         self.storage.join(row, lease=self.options.lease)
         for name, queue in self.app.config.queues.items():
             if queue.concurrency is not None:
@@ -231,7 +230,7 @@ class Pool:
             return False
         if self.stopping:
             return True
-        if self.options.max_jobs is not None and self._claimed >= self.options.max_jobs:
+        if self.options.max_jobs is not None and self.done >= self.options.max_jobs:
             return True
         return self.options.until_empty and self._look_at > time.monotonic() and self._nothing_due()
 
@@ -298,7 +297,7 @@ class Pool:
             moments.append(max(self._look_at, self._retry_at))
         if self._drain_by is not None:
             moments.append(self._drain_by)
-        if len(self._peers) < self.options.count and not self.stopping:
+        if len(self._peers) < self.options.workers and not self.stopping:
             moments.append(self._spawn_at)
         moments += [peer.bury_by for peer in self._peers.values() if peer.bury_by is not None]
         if self.courier is not None and (due := self.courier.next_deadline()) is not None:
@@ -400,7 +399,7 @@ class Pool:
         """Keep ``count`` workers, one birth at a time when they die before they speak."""
         if self.stopping or now < self._spawn_at:
             return
-        while len(self._peers) < self.options.count:
+        while len(self._peers) < self.options.workers:
             id = new_id()
             try:
                 sock = self._keeper.spawn(id)
@@ -559,15 +558,18 @@ class Pool:
     # -- the exchange ---------------------------------------------------------------------------------
 
     def _may_claim(self) -> bool:
-        left = None if self.options.max_jobs is None else self.options.max_jobs - self._claimed
-        return not self.stopping and left != 0 and any(peer.free for peer in self._peers.values())
+        return not self.stopping and self._left() != 0 and any(peer.free for peer in self._peers.values())
+
+    def _left(self) -> int | None:
+        """How many jobs may still be claimed under ``--max-jobs``."""
+        most = self.options.max_jobs
+        return None if most is None else max(0, most - self.done - len(self._held))
 
     def _exchange(self, now: float) -> None:
         batch = self._unsettled
         free = sum(1 for peer in self._peers.values() if peer.free)
         settling = sum(1 for entry in batch if entry.peer is not None and not entry.peer.leaving)
-        left = None if self.options.max_jobs is None else self.options.max_jobs - self._claimed
-        want = 0 if self.stopping else wanted(free, settling, len(self._waiting), left)
+        want = 0 if self.stopping else wanted(free, settling, len(self._waiting), self._left())
         try:
             for entry in batch:
                 for stream, path in entry.large:
@@ -649,7 +651,6 @@ class Pool:
     def _count(self, entry: Unsettled) -> None:
         settlement, job = entry.settlement, entry.claim.job
         if settlement.released:
-            self._claimed -= 1
             return
         self.done += 1
         state = settlement.state
@@ -660,7 +661,6 @@ class Pool:
             self.log(f"job {job.id} attempt {job.attempts} {state.value}: {settlement.reason}{then}")
 
     def _take_claims(self, claims: Sequence[Claim]) -> None:
-        self._claimed += len(claims)
         for claim in claims:
             self._held[claim.job.id] = claim
         self._waiting += claims

@@ -432,7 +432,7 @@ class Policies:
         if plugins is None:
             return None
         try:
-            answer = self._guarded(lambda: plugins.verdict(claim.job, outcome))
+            answer: str | None = self._guarded(lambda: plugins.verdict(claim.job, outcome))
         except Exception as error:
             self._log(f"the verdict hook failed, the built-in rule is used: {_sentence(error)}")
             return None
