@@ -21,7 +21,7 @@ KINDS = frozenset({"enqueued", "started", "completed", "failed", "dead", "cancel
 
 
 def _check_events(kinds: list[Any]) -> str | None:
-    unknown = [repr(kind) for kind in kinds if kind not in KINDS]
+    unknown = [repr(kind) for kind in kinds if not (isinstance(kind, str) and kind in KINDS)]
     return f"does not know {', '.join(unknown)}: choose from {', '.join(sorted(KINDS))}" if unknown else None
 
 

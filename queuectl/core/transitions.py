@@ -6,10 +6,11 @@ goes through here, whether a worker reported it, its record was found, or nothin
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from queuectl.api.backoff import exponential_delay
-from queuectl.api.model import Claim, Event, Job, Outcome, OutcomeKind, Settlement, State
+from queuectl.api.model import WAITING, Claim, Event, Job, Outcome, OutcomeKind, Settlement, State
 
 if TYPE_CHECKING:
     from random import Random
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 POISON = 3
 #: Lost jobs come back within this many seconds, spread out.
 LOST_JITTER = 0.5
+#: No retry is put off longer than ten years, whatever a policy says: ``run_at`` has to stay in this century.
+LONGEST_DELAY = 315_360_000.0
 
 COUNTED = frozenset({OutcomeKind.EXITED, OutcomeKind.SIGNALLED, OutcomeKind.TIMEOUT, OutcomeKind.START_FAILED})
 VERDICTS = frozenset({"success", "retry", "dead"})
@@ -75,25 +78,24 @@ def settle(
         state, delay, reason = _after_try(job, outcome, verdict if decided else None, delay, decided)
         tries, losses = job.tries + 1, 0
     else:
-        tries, losses = job.tries, job.losses
+        tries, losses = job.tries, 0
         state, delay, reason = State.PENDING, 0.0, describe(outcome)
         if outcome.kind is OutcomeKind.CANCELLED:
             state = State.CANCELLED
         elif outcome.kind is OutcomeKind.LOST:
-            losses += swept
+            losses = job.losses + swept
             if losses >= POISON:
                 state, reason = State.DEAD, "poison"
             elif rng is not None:
                 delay = rng.random() * LOST_JITTER
-    if job.cancel and state in (State.PENDING, State.FAILED):
+    if job.cancel and (state in WAITING or outcome.kind is OutcomeKind.LOST):
         state, reason = State.CANCELLED, "cancelled"
-    waits = state in (State.PENDING, State.FAILED)
     return Settlement(
         job.id,
         claim.token,
         state,
         outcome,
-        delay=delay if waits else None,
+        delay=delay if state in WAITING else None,
         tries=tries,
         losses=losses,
         reason=reason,
@@ -107,28 +109,28 @@ def _after_try(
 ) -> tuple[State, float | None, str]:
     """The state, delay and reason after an attempt that counts as a try."""
     reason = describe(outcome)
-    verdict = verdict or verdict_of(outcome)
+    if verdict not in VERDICTS:
+        verdict = verdict_of(outcome)
     if verdict == "success":
         return State.COMPLETED, None, reason
     if verdict == "dead":
         return State.DEAD, None, reason
     if not may_retry(job):
         return State.DEAD, None, reason
-    if not decided:
-        delay = default_delay(job._replace(tries=job.tries + 1))
-    if delay is None:
+    if decided and delay is None:
         return State.DEAD, None, f"{reason}; the backoff policy gave up"
-    return State.FAILED, delay, reason
+    if delay is None or not decided or not math.isfinite(delay) or delay < 0:
+        delay = default_delay(job._replace(tries=job.tries + 1))
+    return State.FAILED, min(delay, LONGEST_DELAY), reason
 
 
 def release(claim: Claim) -> Settlement:
     """Give back a claim that certainly never started: no attempt, and its place in the line is kept."""
     job = claim.job
+    state, reason = (State.FAILED if job.tries else State.PENDING), job.reason
     if job.cancel:
-        state = State.CANCELLED
-    else:
-        state = State.FAILED if job.tries else State.PENDING
-    return Settlement(job.id, claim.token, state, tries=job.tries, losses=job.losses, reason=job.reason, released=True)
+        state, reason = State.CANCELLED, "cancelled"
+    return Settlement(job.id, claim.token, state, tries=job.tries, losses=job.losses, reason=reason, released=True)
 
 
 def describe(outcome: Outcome) -> str:
@@ -144,19 +146,20 @@ def describe(outcome: Outcome) -> str:
 
 
 def event_of(claim: Claim, settlement: Settlement, at: int) -> Event | None:
-    """The event that an applied settlement is told as; None for a release, which is nobody's news."""
-    if settlement.released or settlement.outcome is None:
-        return None
+    """The event that an applied settlement is told as; None for a release, unless it cancels: that is nobody's news."""
     state, outcome = settlement.state, settlement.outcome
+    if settlement.released and state is not State.CANCELLED:
+        return None
     kind = state.value
-    if state is State.PENDING:
+    if state is State.PENDING and outcome is not None:
         kind = outcome.kind.value  # lost or interrupted
     job = claim.job._replace(
         state=state,
+        attempts=claim.job.attempts - settlement.released,
         tries=settlement.tries,
         losses=settlement.losses,
         reason=settlement.reason,
-        outcome=outcome,
+        outcome=claim.job.outcome if outcome is None else outcome,
         run_at=at + round(1000 * settlement.delay) if settlement.delay is not None else claim.job.run_at,
         updated_at=at,
         pool=None,
