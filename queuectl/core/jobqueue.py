@@ -66,6 +66,7 @@ class Queue:
 
     def __init__(self, app: App) -> None:
         self.app = app
+        self._seeded: set[str] = set()
 
     @classmethod
     def open(cls, config: str | None = None, db: str | None = None) -> Self:
@@ -138,8 +139,20 @@ class Queue:
         """Store jobs made by :meth:`maker`, after plugins have prepared them."""
         if not jobs:
             return ()
-        self.app.prepare(jobs)
-        return self.app.storage.enqueue(jobs)
+        app = self.app
+        if app.plugins.takes_part_in_enqueue():
+            app.plugins.prepare(jobs)
+        if app.config.queues:
+            self._seed({job.queue for job in jobs})
+        return app.storage.enqueue(jobs, deliveries=app.durable_notifiers)
+
+    def _seed(self, names: Iterable[str]) -> None:
+        """The configured concurrency of queues that the storage is about to see for the first time."""
+        for name in names:
+            own = self.app.config.queues.get(name)
+            if own is not None and own.concurrency is not None and name not in self._seeded:
+                self.app.storage.set_queue(name, limit=own.concurrency, seed=True)
+                self._seeded.add(name)
 
     def _priority_of(self, queue: str) -> int:
         config = self.app.config
@@ -261,7 +274,7 @@ class Queue:
                 if pool.host == gethostname():
                     from queuectl.core.rundir import list_pools
 
-                    return any(live.id == pool.id for live in list_pools(self.app.run_dir))
+                    return any(live.id == pool.id and live.alive for live in list_pools(self.app.run_dir))
                 return pool.lease_until > time.time() * 1000
         return False
 
@@ -295,7 +308,9 @@ class Queue:
         """Run every job in one of these states again; their ids."""
         where = Where(states=tuple(states), queues=tuple(queues) if queues is not None else None)
         done: list[str] = []
-        while changes := self.app.storage.apply(Action.RETRY, where, actor=actor()):
+        while changes := self.app.storage.apply(
+            Action.RETRY, where, actor=actor(), deliveries=self.app.durable_notifiers
+        ):
             done.extend(change.id for change in changes)
         return done
 
@@ -319,7 +334,12 @@ class Queue:
             if job is None:
                 raise NotFound(f"there is no job {id!r}")
         return self.app.storage.apply(
-            action, Where(ids=tuple(ids)), actor=actor(), note=note, limit=max(1000, len(ids))
+            action,
+            Where(ids=tuple(ids)),
+            actor=actor(),
+            note=note,
+            deliveries=self.app.durable_notifiers,
+            limit=max(1000, len(ids)),
         )
 
     def _why(self, ids: Sequence[str], what: str) -> str:

@@ -11,7 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from queuectl.api.model import State
+from queuectl.api.model import FINISHED, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 STREAMS = ("stdout", "stderr")
 PIECE = 1 << 18
 LOOK_FIRST, LOOK_LONGEST = 0.02, 0.25
-#: The files of a worker, as ``run/<worker><suffix>``.
-SUFFIX = {"stdout": ".out", "stderr": ".err"}
 
 
 def stored(storage: Storage, id: str, attempt: int, stream: str, offset: int = 0) -> Iterator[bytes]:
@@ -44,18 +42,21 @@ class Live:
     @staticmethod
     def open(run_dir: str, job: Job) -> Live | None:
         """The files of *job*'s running attempt; None where no worker of this host runs it."""
-        worker = _worker_of(run_dir, job)
+        from queuectl.core.rundir import find_run
+
+        worker = find_run(run_dir, job.id, job.attempts)
         if worker is None:
             return None
-        files: dict[str, int] = {}
+        live = Live({})
         try:
             for stream in STREAMS:
-                files[stream] = os.open(os.path.join(run_dir, worker + SUFFIX[stream]), os.O_RDONLY | os.O_CLOEXEC)
+                live.files[stream] = os.open(worker.output_path(stream), os.O_RDONLY | os.O_CLOEXEC)
+                live.offsets[stream] = 0
         except OSError:
             pass
-        live = Live(files)
-        if len(files) == len(STREAMS) and _worker_of(run_dir, job) == worker:  # so these were its files all along
-            return live
+        still = find_run(run_dir, job.id, job.attempts)
+        if len(live.files) == len(STREAMS) and still is not None and still.id == worker.id:
+            return live  # so these were its files all along
         live.close()
         return None
 
@@ -99,15 +100,6 @@ def _data_from(fd: int, offset: int, end: int) -> int:
         return end if error.errno == errno.ENXIO else offset  # ENXIO: nothing but a hole up to the end
 
 
-def _worker_of(run_dir: str, job: Job) -> str | None:
-    from queuectl.core.rundir import list_workers
-
-    for worker in list_workers(run_dir):
-        if worker.job == job.id and worker.attempt == job.attempts:
-            return str(worker.id)
-    return None
-
-
 def tail_offset(size: int, read: Callable[[int, int], bytes], lines: int) -> int:
     """Where the last *lines* lines begin in *size* bytes that *read(offset, n)* gives. Reads from the end."""
     if lines == 0:
@@ -144,23 +136,43 @@ def follow(
             job = queue.get(id)
             running = job.state is State.PROCESSING and job.attempts == attempt
             if running and live is None:
-                live = Live.open(queue.app.run_dir, job)
-                for stream in streams if live is not None and lines is not None else ():
-                    live.offsets[stream] = _live_tail(live, stream, lines or 0)
+                live = _opened(queue, job, streams, lines)
             wrote = False
-            for stream in streams if live is not None else ():
-                for piece in live.fresh(stream):
-                    wrote = True
-                    yield stream, piece
-            if not running and (job.attempts >= attempt or job.state in (State.CANCELLED, State.DEAD)):
+            if live is not None:
+                for stream in streams:
+                    for piece in live.fresh(stream):
+                        wrote = True
+                        yield stream, piece
+            if not running and (job.attempts >= attempt or job.state in FINISHED):
                 break
             pause = LOOK_FIRST if wrote else min(pause * 1.5, LOOK_LONGEST)
             time.sleep(pause)
         if live is None:
             yield from ended(queue.app.storage, id, attempt, streams, lines)
+        else:
+            yield from _rest(queue, live, id, attempt, streams)
     finally:
         if live is not None:
             live.close()
+
+
+def _opened(queue: Queue, job: Job, streams: Sequence[str], lines: int | None) -> Live | None:
+    live = Live.open(queue.app.run_dir, job)
+    if live is not None and lines is not None:
+        for stream in streams:
+            live.offsets[stream] = _live_tail(live, stream, lines)
+    return live
+
+
+def _rest(queue: Queue, live: Live, id: str, attempt: int, streams: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """What is left of a stream that was cut to head and tail when it ended, before all of it was read here."""
+    outcome = next((a.outcome for a in queue.history(id).attempts if a.number == attempt), None)
+    for stream in streams:
+        size, offset = live.size(stream), live.offsets[stream]
+        if outcome is not None and size < offset:
+            written = outcome.stdout_size if stream == "stdout" else outcome.stderr_size
+            if (left := min(written - offset, size)) > 0:
+                yield stream, live.read_at(stream, size - left, left)
 
 
 def _live_tail(live: Live, stream: str, lines: int) -> int:
