@@ -1,0 +1,52 @@
+"""The built-in storage: one SQLite file on one machine, nothing to set up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from queuectl.api.markers import hookimpl
+from queuectl.api.providers import Context, Option, Provider
+from queuectl.api.storage import Ability
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from queuectl.api.storage import Storage
+
+DEFAULT_NAME = "queue.db"
+
+
+def open_sqlite(options: Mapping[str, Any], context: Context) -> Storage:
+    """Open the file that the options name, or the one in the user's state folder, which is made if need be."""
+    import os
+
+    from .storage import SQLiteStorage
+
+    path = options.get("path")
+    if path is None:
+        os.makedirs(context.state_dir, mode=0o700, exist_ok=True)
+        path = os.path.join(context.state_dir, DEFAULT_NAME)
+    return SQLiteStorage(path, durability=options.get("durability", "full"))
+
+
+PROVIDER: Provider[Storage] = Provider(
+    "sqlite",
+    open_sqlite,
+    options=(
+        Option("path", str, None, "the database file; its folder must exist", path=True),
+        Option(
+            "durability",
+            str,
+            "full",
+            "full: what was accepted survives a power cut; normal: only a crash of the program",
+            choices=("full", "normal"),
+        ),
+    ),
+    summary="one file on this machine; no server",
+    abilities=frozenset({Ability.LISTEN, Ability.UNIQUE, Ability.TAGS, Ability.OUTBOX}),
+)
+
+
+@hookimpl
+def queuectl_storages() -> Iterable[Provider[Storage]]:
+    yield PROVIDER

@@ -1,0 +1,124 @@
+"""Storing new jobs: for ``enqueue``, and for what a settlement brings along."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from queuectl.api.errors import BadInput, JobExists
+from queuectl.api.model import Event, Job, NewJob, Receipt, State
+
+from . import statements
+from .database import pack
+from .rows import LATER, READY, event_text, extra_of, job_id
+from .tally import READY_PLACE, STATE_PLACE, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .database import Database
+
+_SQL = statements.load("enqueue")
+_CHUNK = 5000
+
+
+def insert(
+    db: Database, jobs: Iterable[NewJob], now: int, tally: Tally, deliveries: Sequence[str] = ()
+) -> tuple[list[Receipt], bool]:
+    """Store *jobs* in a running transaction: their receipts, and whether one of them is due."""
+    seq, age = db.execute(_SQL["counters"]).fetchone()
+    db.begin_texts(age)
+    first = seq
+    batch = _Batch(db)
+    receipts: list[Receipt] = []
+    rows: list[tuple[Any, ...]] = []
+    tags: list[tuple[str, int]] = []
+    text_id, queue_id = db.text_id, db.queue_id
+    any_due = False
+    for job in jobs:
+        if job.id is not None:
+            batch.refuse_id(job.id)
+        if job.unique_key is not None and (holder := batch.holder(job.unique_key, job_id(seq, job.id))):
+            receipts.append(Receipt(holder, False))
+            continue
+        run_at = now if job.run_at is None else job.run_at
+        due = READY if run_at <= now else LATER
+        queue = queue_id(job.queue)
+        row = tally.row(queue)
+        row[STATE_PLACE] += 1
+        if due == READY:
+            row[READY_PLACE] += 1
+            any_due = True
+        rows.append(
+            (
+                seq,
+                queue,
+                due,
+                -job.priority,
+                run_at,
+                now,
+                now,
+                job.run_at,
+                text_id(job.settings),
+                text_id(job.environment),
+                None if job.cwd is None else text_id(job.cwd),
+                job.id,
+                job.unique_key,
+                job.command if job.command.isascii() else pack(job.command),
+                None if job.argv is None else json.dumps(job.argv),
+                extra_of(job) if job.env or job.tags else None,
+            )
+        )
+        tags += [(tag, seq) for tag in job.tags]
+        id = str(seq) if job.id is None else job.id
+        receipts.append(Receipt(id, True))
+        for target in deliveries:
+            stored = Job(id, seq, job, State.PENDING, run_at, now, now)
+            db.execute(_SQL["delivery"], (target, event_text(Event("enqueued", now, stored))))
+        seq += 1
+        if len(rows) >= _CHUNK:
+            db.conn.executemany(_SQL["insert"], rows)
+            rows.clear()
+    db.conn.executemany(_SQL["insert"], rows)
+    if tags:
+        db.conn.executemany(_SQL["tag"], tags)
+    if seq != first:
+        db.execute(_SQL["advance"], (seq,))
+    return receipts, any_due
+
+
+class _Batch:
+    """The ids and keys of one call, beside those in the file: rows are not written one by one."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._ids: set[str] = set()
+        self._keys: dict[str, str] = {}
+
+    def refuse_id(self, id: str) -> None:
+        if id.isdecimal() and id.isascii():
+            raise BadInput(f"the id {id} is a number: only issued ids are, give it a letter")
+        if id in self._ids or self._db.execute(_SQL["has_id"], (id,)).fetchone():
+            raise JobExists(f"a job with the id {id} exists already")
+        self._ids.add(id)
+
+    def holder(self, key: str, id: str) -> str | None:
+        """The unfinished job that has *key*; if there is none, it is now *id*."""
+        if key in self._keys:
+            return self._keys[key]
+        row = self._db.execute(_SQL["has_key"], (key,)).fetchone()
+        if row is not None:
+            return job_id(*row)
+        self._keys[key] = id
+        return None
+
+
+def enqueue(db: Database, jobs: Sequence[NewJob], deliveries: Sequence[str], now: int) -> list[Receipt]:
+    """All of *jobs* or none, in one transaction."""
+    if not jobs:
+        return []
+    with db.writing:
+        tally = Tally()
+        receipts, _ = insert(db, jobs, now, tally, deliveries)
+        tally.write(db)
+    return receipts

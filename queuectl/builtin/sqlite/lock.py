@@ -1,0 +1,71 @@
+"""One writer at a time, in the order they came.
+
+SQLite's own busy handler sleeps and tries again, which lets one process starve for seconds while others take turns. A
+``flock`` on a file beside the database is granted in order of arrival.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from _thread import allocate_lock, start_new_thread  # not threading: it is not on the enqueue path otherwise
+
+
+class WriteLock:
+    """An exclusive ``flock`` with a time limit. One per connection; not nested, not carried over a fork."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = self._open()
+
+    def _open(self) -> int:
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(fd).st_mode & 0o777 != 0o600:
+            try:
+                os.fchmod(fd, 0o600)  # whatever the umask
+            except PermissionError:
+                pass  # somebody else's; what matters is that it can be locked
+        return fd
+
+    def acquire(self, timeout: float) -> bool:
+        """Take the lock; False after *timeout* seconds."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return self._wait(timeout)
+
+    def _wait(self, timeout: float) -> bool:
+        # flock has no time limit, polling has no order: a thread waits in line, and this one waits for the thread.
+        # A thread that was given up keeps its descriptor, so that its late lock cannot be mistaken for a later one.
+        fd, decided, got = self._fd, allocate_lock(), allocate_lock()
+        got.acquire()
+        given_up = False
+
+        def wait() -> None:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            with decided:
+                if given_up:
+                    os.close(fd)
+                else:
+                    got.release()
+
+        start_new_thread(wait, ())
+        deadline = time.monotonic() + timeout
+        if got.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return True
+        with decided:
+            if got.acquire(blocking=False):
+                return True
+            given_up = True
+            self._fd = self._open()
+            return False
+
+    def release(self) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,75 @@
+-- name: job
+SELECT {job} FROM job WHERE seq = ?;
+
+-- name: attempts
+SELECT {attempt} FROM attempt WHERE id BETWEEN ? AND ? ORDER BY id;
+
+-- name: outcome
+SELECT {attempt} FROM attempt WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1;
+
+-- name: audits
+SELECT at, action, actor, note FROM audit INDEXED BY audit_job WHERE job = ? ORDER BY id;
+
+-- name: prefix
+-- Given ids that begin so: from the prefix up to the first text that does not.
+SELECT id FROM job INDEXED BY job_id WHERE id IS NOT NULL AND id >= ? AND id < ? ORDER BY id LIMIT 2;
+
+-- name: queues
+SELECT id, name, paused, cap, ready, pending, failed, processing, completed, dead, cancelled, runs, run_ms, pause_reason
+FROM queue ORDER BY name;
+
+-- name: head
+SELECT run_at FROM job INDEXED BY ready WHERE due = 1 AND queue = ? ORDER BY rank, run_at, seq LIMIT 1;
+
+-- name: due_since
+-- What became due since a pool last looked; a bounded number.
+SELECT queue, count(*), min(run_at) FROM
+    (SELECT queue, run_at FROM job INDEXED BY later WHERE due = 2 AND run_at <= ? ORDER BY run_at LIMIT 1000)
+GROUP BY queue;
+
+-- name: samples
+SELECT minute, name, measure, bucket, n FROM minute JOIN queue ON queue.id = minute.queue
+WHERE minute BETWEEN ? AND ? ORDER BY minute, name, measure, bucket;
+
+-- name: newest
+-- The lines that find() walks: a key to go on from, and what its filters look at.
+SELECT seq, {look} FROM job WHERE seq < :a ORDER BY seq DESC;
+
+-- name: newest_in
+SELECT seq, {look} FROM job INDEXED BY lined WHERE queue = :queue AND seq < :a ORDER BY seq DESC;
+
+-- name: ready_in
+SELECT rank, run_at, seq, {look} FROM job INDEXED BY ready
+WHERE due = 1 AND queue = :queue AND (rank, run_at, seq) > (:a, :b, :c) ORDER BY rank, run_at, seq;
+
+-- name: later
+SELECT run_at, seq, {look} FROM job INDEXED BY later
+WHERE due = 2 AND (run_at, seq) > (:a, :b) ORDER BY run_at, seq;
+
+-- name: later_in
+SELECT run_at, seq, {look} FROM job INDEXED BY later_in
+WHERE due = 2 AND queue = :queue AND (run_at, seq) > (:a, :b) ORDER BY run_at, seq;
+
+-- name: retrying
+SELECT run_at, seq, {look} FROM job INDEXED BY retrying
+WHERE state = 1 AND (run_at, seq) > (:a, :b) ORDER BY run_at, seq;
+
+-- name: held
+-- Few, as many as workers: sorted, not kept in order.
+SELECT updated_at, seq, {look} FROM job INDEXED BY held
+WHERE state = 2 AND (updated_at, seq) < (:a, :b) ORDER BY updated_at DESC, seq DESC;
+
+-- name: ended
+SELECT updated_at, seq, {look} FROM job INDEXED BY ended
+WHERE state = :state AND state > 2 AND (updated_at, seq) < (:a, :b) ORDER BY updated_at DESC, seq DESC;
+
+-- name: ended_in
+SELECT updated_at, seq, {look} FROM job INDEXED BY ended_in
+WHERE queue = :queue AND state = :state AND state > 2 AND (updated_at, seq) < (:a, :b)
+ORDER BY updated_at DESC, seq DESC;
+
+-- name: tagged
+SELECT job FROM tag WHERE tag = :tag AND job < :a ORDER BY job DESC;
+
+-- name: look
+SELECT {look} FROM job WHERE seq = :a;
