@@ -22,7 +22,8 @@ class Option(NamedTuple):
 
     ``type`` is ``str``, ``int``, ``float``, ``bool``, ``list`` or ``dict``; a ``float`` also takes an integer.
     ``check`` gets the converted value and returns a complaint ("must be positive") or None. ``path`` marks a ``str``
-    that is a file name: relative ones are taken from the directory of the file that says so.
+    that is a file name: relative ones are taken from the directory of the file that says so. ``unit`` lets a number be
+    written with its unit: ``"s"`` takes ``"1h30m"`` for seconds, ``"B"`` takes ``"10 MiB"`` for bytes.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Option(NamedTuple):
     choices: tuple[Any, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    unit: str = ""
 
 
 class Context(NamedTuple):

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 from queuectl.api.errors import BadInput, ConfigError
 from queuectl.api.model import Settings
 
-from .config import FOUND, QUEUE_OPTIONS, SECTIONS, Config
+from .config import FOUND, Config
 from .options import check_given, check_table, resolve
 from .places import private_dir, state_dir
 from .plugins import Plugins, Recipe, open_provider
+from .schema import QUEUE_OPTIONS, SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from queuectl.api.model import NewJob
     from queuectl.api.notifier import Notifier
     from queuectl.api.providers import Provider
     from queuectl.api.storage import Storage
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 _LIMITS = tuple(option for option in SECTIONS["jobs"] if option.name in ("max_retries", "timeout", "grace"))
 LEASE_SHARED, LEASE_LOCAL = 30.0, 60.0
-_GIVEN = (*Settings._fields,)
+CACHED = 1000
 
 
 class App:
@@ -36,7 +38,7 @@ class App:
         self.plugins = Plugins(config, self.log)
         self._storage: Storage | None = None
         self._home: str | None = None
-        self._settings: dict[str, Settings] = {}
+        self._settings: dict[Any, Settings] = {}  # jobs come in batches that mostly ask for the same
         for note in config.notes:
             self.log(f"warning: {note}")
 
@@ -166,6 +168,11 @@ class App:
         key = ("queuectl", "notifiers")
         return tuple(n for n in self.config.main.notifiers if self.plugins.provider("notifier", n, key)[0].durable)
 
+    def prepare(self, jobs: list[NewJob]) -> None:
+        """Let plugins look at jobs before they are stored. JobRejected and PluginError refuse all of them."""
+        if self.plugins.takes_part_in_enqueue():
+            self.plugins.prepare(jobs)
+
     # -- what a job gets ------------------------------------------------------------------------------
 
     def settings(self, queue: str, **given: Any) -> Settings:
@@ -174,8 +181,9 @@ class App:
         *given* are fields of :class:`~queuectl.api.model.Settings`. BadInput if they are wrong, ConfigError if the
         configuration is. The options of the chosen backoff that are configured become the job's own: it keeps them.
         """
-        if not given and queue in self._settings:
-            return self._settings[queue]
+        asked = (queue, repr(given))
+        if (known := self._settings.get(asked)) is not None:
+            return known
         limits = self._limits(queue)
         limits.update(check_given(_only(given, limits), _LIMITS, what="job", error=BadInput))
         executor, executor_options = self._choice("executor", queue, given)
@@ -187,8 +195,8 @@ class App:
             backoff=backoff,
             backoff_options=backoff_options,
         )
-        if not given:
-            self._settings[queue] = settings
+        if len(self._settings) < CACHED:
+            self._settings[asked] = settings
         return settings
 
     def _limits(self, queue: str) -> dict[str, Any]:
@@ -233,7 +241,7 @@ class App:
 
 
 def _only(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    strange = [name for name in given if name not in _GIVEN]
+    strange = [name for name in given if name not in Settings._fields]
     if strange:
         raise TypeError(f"settings() has no argument {strange[0]!r}")
     return {name: value for name, value in given.items() if name in names}

@@ -12,184 +12,33 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.api.errors import ConfigError
-from queuectl.api.model import PRIORITY_HIGHEST, PRIORITY_LOWEST
-from queuectl.api.providers import Option
 
-from .options import DEFAULT, Entry, Origin, check_table, place, show, shown_path, suggestion, text_list, unknown_key
+from .options import DEFAULT, Entry, Origin, check_table, place, show, shown_path, suggestion, unknown_key
 from .places import config_dir
+from .schema import (
+    NAMED,
+    QUEUE_OPTIONS,
+    SECTIONS,
+    SHORT_VARIABLES,
+    Jobs,
+    Main,
+    Output,
+    PluginsConfig,
+    QueueConfig,
+    Worker,
+    check_queue_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from queuectl.api.providers import Option
 
 PROJECT_FILE = "queuectl.toml"
 #: A prefix of ``--config``, for processes of ours: this file was found by walking up (so it has to be trusted for
 #: some things), or, with nothing behind it, none was found.
 FOUND = "found:"
-YEAR = 31_536_000
-MIB = 1 << 20
-LARGEST_FILE = MIB
-
-#: What of the environment a job is given that was there when it was enqueued. ``*`` stands for any ending.
-CAPTURED = (
-    "PATH",
-    "LANG",
-    "LANGUAGE",
-    "LC_*",
-    "TZ",
-    "VIRTUAL_ENV",
-    "CONDA_PREFIX",
-    "PYTHONPATH",
-    "NODE_PATH",
-    "GOPATH",
-    "JAVA_HOME",
-)
-
-
-# --- The tables with fixed keys: the options, and the records they become --------------------------------
-
-
-class Main(NamedTuple):
-    """``[queuectl]``: which components are active, by name."""
-
-    storage: str = "sqlite"
-    executor: str = "subprocess"
-    backoff: str = "exponential"
-    notifiers: tuple[str, ...] = ()
-
-
-class Jobs(NamedTuple):
-    """``[jobs]``: what a job gets that does not say otherwise."""
-
-    queue: str = "default"
-    priority: int = 0
-    max_retries: int = 3
-    timeout: float | None = None
-    grace: float = 10.0
-    cwd: str | None = None
-    capture_env: tuple[str, ...] = CAPTURED
-
-
-class Worker(NamedTuple):
-    """``[worker]``: how a pool works."""
-
-    count: int = 2  # type: ignore[assignment]  # a record, not a sequence
-    drain: float | None = None  # seconds to wait for running jobs at a stop; None: until they are done
-    lease: float | None = None  # seconds; None: the storage's advice
-    heartbeat: float = 5.0
-    queues: tuple[str, ...] = ()  # empty: all
-
-
-class Output(NamedTuple):
-    """``[output]``: how much of what a job prints is kept, in bytes for each stream."""
-
-    limit: int = 10 * MIB
-    head: int = MIB
-    tail: int = MIB
-
-
-class QueueConfig(NamedTuple):
-    """``[queues.NAME]``: what differs in one queue. None: as everywhere."""
-
-    executor: str | None = None
-    backoff: str | None = None
-    concurrency: int | None = None  # a seed: afterwards `queue set` rules
-    max_retries: int | None = None
-    timeout: float | None = None
-    grace: float | None = None
-    priority: int | None = None
-
-
-class PluginsConfig(NamedTuple):
-    """``[plugins]``: what is loaded beside the components that the configuration names."""
-
-    enable: tuple[str, ...] = ()
-    disable: tuple[str, ...] = ()
-    require: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-
-
-def _no_control(value: str) -> str | None:
-    return None if value and value.isprintable() else "expected a name without control characters"
-
-
-def _retries(default: int | None) -> Option:
-    return Option("max_retries", int, default, "retries after the first try", minimum=0, maximum=1_000_000)
-
-
-def _timeout() -> Option:
-    return Option("timeout", float, None, "seconds an attempt may take", minimum=0.001, maximum=YEAR)
-
-
-def _grace(default: float | None) -> Option:
-    return Option("grace", float, default, "seconds between the request to end and the kill", minimum=0, maximum=86400)
-
-
-def _priority(default: int | None) -> Option:
-    return Option("priority", int, default, "high runs first", minimum=PRIORITY_LOWEST, maximum=PRIORITY_HIGHEST)
-
-
-SECTIONS: dict[str, tuple[Option, ...]] = {
-    "queuectl": (
-        Option("storage", str, "sqlite", "where jobs are kept", check=_no_control),
-        Option("executor", str, "subprocess", "how jobs run", check=_no_control),
-        Option("backoff", str, "exponential", "when a failed job is tried again", check=_no_control),
-        Option("notifiers", list, (), "who is told what happened", check=text_list),
-    ),
-    "jobs": (
-        Option("queue", str, "default", "the queue of a job that names none", check=_no_control),
-        _priority(0),
-        _retries(3),
-        _timeout(),
-        _grace(10.0),
-        Option("cwd", str, None, "directory jobs run in, instead of the one they were enqueued from", path=True),
-        Option("capture_env", list, CAPTURED, "variables a job is given from where it is enqueued", check=text_list),
-    ),
-    "worker": (
-        Option("count", int, 2, "workers of a pool: jobs at once", minimum=1, maximum=4096),
-        Option(
-            "drain", float, None, "seconds a stop waits for running jobs (none: until done)", minimum=0, maximum=YEAR
-        ),
-        Option("lease", float, None, "seconds a pool is believed to live without a sign", minimum=2, maximum=86400),
-        Option("heartbeat", float, 5.0, "seconds between such signs", minimum=0.1, maximum=3600),
-        Option("queues", list, (), "queues to serve (empty: all)", check=text_list),
-    ),
-    "output": (
-        Option("limit", int, 10 * MIB, "bytes of a stream that are kept", minimum=4096, maximum=1 << 40),
-        Option("head", int, MIB, "of these, so many of its beginning are kept in any case", minimum=0, maximum=1 << 40),
-        Option("tail", int, MIB, "and so many of its end", minimum=0, maximum=1 << 40),
-    ),
-    "plugins": (
-        Option("enable", list, (), "installed plugins whose hooks are called", check=text_list),
-        Option("disable", list, (), "plugins that are never loaded", check=text_list),
-        Option("require", list, (), "plugins without which nothing starts", check=text_list),
-        Option("files", list, (), "plugins of one file each", check=text_list, path=True),
-    ),
-}
-QUEUE_OPTIONS = (
-    Option("executor", str, None, "as in [queuectl]", check=_no_control),
-    Option("backoff", str, None, "as in [queuectl]", check=_no_control),
-    Option(
-        "concurrency", int, None, "jobs at once over all pools, when the queue is new", minimum=1, maximum=1_000_000
-    ),
-    _retries(None),
-    _timeout(),
-    _grace(None),
-    _priority(None),
-)
-
-#: Tables of components: ``[KIND.NAME]``.
-KINDS = ("storage", "executor", "backoff", "notifier")
-#: Tables with tables below them, by name.
-NAMED = (*KINDS, "queues", "plugin")
-USE = Option("use", str, None, "the provider, where the table's name is not its own")
-
-#: Variables without ``__`` that are configuration; others of that form are not ours to judge.
-SHORT_VARIABLES = {
-    "QUEUECTL_STORAGE": ("queuectl", "storage"),
-    "QUEUECTL_EXECUTOR": ("queuectl", "executor"),
-    "QUEUECTL_BACKOFF": ("queuectl", "backoff"),
-    "QUEUECTL_NOTIFIERS": ("queuectl", "notifiers"),
-}
+LARGEST_FILE = 1 << 20  # bytes
 
 #: Where a value is: ("jobs", "timeout") or ("storage", "sqlite", "path"). ("storage", "sqlite") says that the table is
 #: there at all.
@@ -299,6 +148,9 @@ class Config:
         self.worker = Worker(**sections["worker"])
         self.output = Output(**sections["output"])
         self.plugins = PluginsConfig(**sections["plugins"])
+        for name in self.names("queues"):
+            if problem := check_queue_name(name):
+                raise ConfigError(f"{self.origin(('queues', name))}: [queues.{name}]: {problem}")
         self.queues: Mapping[str, QueueConfig] = {
             name: QueueConfig(**check_table(f"queues.{name}", self.table("queues", name), QUEUE_OPTIONS))
             for name in self.names("queues")

@@ -132,9 +132,11 @@ def check_given(
 
 def convert(option: Option, value: Any, text: bool, where: str, origin: Origin) -> tuple[Any, str | None]:
     """The value in the option's type, and None; or anything, and a complaint."""
-    if text and option.type is not str:
+    if isinstance(value, str) and option.unit:
+        value = _with_unit(option.unit, value)
+    if text and option.type is not str and isinstance(value, str):
         value = _from_text(option, value)
-    elif text and value.lstrip().startswith("{"):
+    elif text and isinstance(value, str) and value.lstrip().startswith("{"):
         value = _reference_text(value)
     if isinstance(value, dict) and option.type is not dict:
         return _secret(value, where, origin)
@@ -184,6 +186,8 @@ def expected(option: Option) -> str:
         kind += f" of at least {number(low)}"
     elif high is not None:
         kind += f" of at most {number(high)}"
+    if option.unit in _UNITS:
+        kind += f" ({_UNITS[option.unit]})"
     if option.default is None and option.type is not str:
         kind += ', or "none"'
     return f"expected {kind}"
@@ -211,6 +215,27 @@ def _from_text(option: Option, text: str) -> Any:
     if option.type is list and not word.startswith("["):
         return [part.strip() for part in word.split(",") if part.strip()]
     return toml_value(word)
+
+
+_UNITS = {"s": "90, 90s or 1h30m", "B": "65536, 64 KiB or 10 MiB"}
+_SIZES = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+def _with_unit(unit: str, text: str) -> Any:
+    """A number that is written with its unit; the text itself if it is not."""
+    if unit == "s":
+        from queuectl.api.errors import BadInput
+
+        from .times import parse_duration
+
+        try:
+            return parse_duration(text)
+        except BadInput:
+            return text
+    word = text.strip().lower()
+    digits = word.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    size = _SIZES.get(word[len(digits) :].strip())
+    return int(digits) * size if size and digits.isascii() and digits.isdigit() and len(digits) < 16 else text
 
 
 def _reference_text(text: str) -> Any:
