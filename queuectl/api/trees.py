@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+if sys.platform == "win32":
+    raise ImportError("process trees are ended on Linux and macOS only")
+
 PR_SET_CHILD_SUBREAPER = 36
 #: Rounds of killing direct children before the tree is stopped as a whole first; a fork bomb needs that.
 PATIENCE_ROUNDS, PATIENCE_SECONDS = 20, 0.2
@@ -147,7 +150,7 @@ def send_group(leader: int, number: int) -> bool:
 
 def open_pidfd(pid: int) -> int | None:
     """A descriptor that polls readable when *pid* ends, or None where the system has none."""
-    if not hasattr(os, "pidfd_open") or _off("PIDFD"):
+    if not sys.platform.startswith("linux") or _off("PIDFD"):
         return None
     try:
         return os.pidfd_open(pid)

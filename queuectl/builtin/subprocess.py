@@ -11,6 +11,8 @@ import errno
 import os
 import re
 import signal
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from queuectl.api import trees
@@ -22,6 +24,9 @@ from queuectl.api.providers import Context, Option, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+if sys.platform == "win32":
+    raise ImportError("workers and what belongs to them need Linux or macOS")
 
 #: What no POSIX shell reads as anything but plain words.
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./ \t-]+").fullmatch
@@ -116,10 +121,14 @@ class _ExitPipe:
 
     @staticmethod
     def _wait(pid: int, pipe: int) -> None:
-        try:
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        except OSError:
-            pass
+        if sys.platform == "linux":
+            try:
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            except OSError:
+                pass
+        else:  # no waiting without reaping: look now and then whether it is still there
+            while trees.send(pid, 0) and not _ended(pid):
+                time.sleep(0.02)
         os.close(pipe)
 
     def fileno(self) -> int:
@@ -192,6 +201,12 @@ class SubprocessExecutor(Executor):
         if self._null >= 0:
             os.close(self._null)
             self._null = -1
+
+
+def _ended(pid: int) -> bool:
+    """Whether a child is a zombie, as ps sees it."""
+    with os.popen(f"ps -o state= -p {pid}") as listing:
+        return listing.read().strip()[:1] in ("Z", "")
 
 
 def _enter(cwd: str | None) -> int | None:

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from queuectl.api.errors import BadInput, QueueCTLError, WaitTimeout
+from queuectl.api.errors import BadInput, QueueCTLError
 from queuectl.cli.render import emit_json, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from queuectl.cli import Program
-    from queuectl.core.rundir import PoolRecord
 
-#: Where a detached pool says that it is up.
-READY_VARIABLE = "QUEUECTL_READY_FD"
 MOST_WORKERS = 1000
 
 
@@ -69,7 +66,11 @@ def start(
     if sys.platform == "win32":
         raise QueueCTLError("worker start needs Linux or macOS: on Windows, run the workers in WSL or on another host")
     if detach:
-        _detach(program)
+        from queuectl.work.control import detach as start_detached
+
+        pid, log_path = start_detached(program.app.home, [word for word in sys.argv[1:] if word != "--detach"])
+        say(f"pool started in the background; its log is {log_path}")
+        click.echo(pid)
         return
     from queuectl.core.times import parse_duration
     from queuectl.work.pool import Options, Pool
@@ -122,38 +123,9 @@ def _ready(options: Any, pool: str) -> None:
     s = "s" * (options.workers != 1)
     served = ", ".join(options.queues) if options.queues else "all queues"
     _log(f"pool {pool} with {options.workers} worker{s} serves {served} (process {os.getpid()}; Ctrl-C to stop)")
-    descriptor = os.environ.pop(READY_VARIABLE, None)
-    if descriptor is not None:
-        os.write(int(descriptor), b"ready")
-        os.close(int(descriptor))
+    from queuectl.work.control import say_ready
 
-
-def _detach(program: Program) -> None:
-    """Start the same command anew in a session of its own, and return when it says that it is up."""
-    app = program.app
-    words = [word for word in sys.argv[1:] if word != "--detach"]
-    log_path = os.path.join(app.home, "worker.log")
-    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    read, write = os.pipe()
-    os.set_inheritable(read, False)
-    os.set_inheritable(write, True)
-    pid = os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-P", "-m", "queuectl", *words],
-        {**os.environ, READY_VARIABLE: str(write)},
-        file_actions=(
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, log, 1),
-            (os.POSIX_SPAWN_DUP2, log, 2),
-        ),
-        setsid=True,
-    )
-    os.close(write)
-    with open(read, "rb") as pipe:
-        if pipe.read(5) != b"ready":
-            raise QueueCTLError(f"the pool did not start; see {log_path}")
-    say(f"pool started in the background; its log is {log_path}")
-    click.echo(pid)
+    say_ready()
 
 
 # --- stop ---------------------------------------------------------------------------------------
@@ -175,46 +147,26 @@ def stop(program: Program, how: str | None, timeout: str | None, as_json: bool) 
 
     Without an option running jobs may end first.
     """
-    import signal
-
-    from queuectl.api import trees
     from queuectl.core.rundir import list_pools
     from queuectl.core.times import parse_duration
+    from queuectl.work.control import await_end, signal_pool
 
     seconds = parse_duration(timeout) if timeout is not None else None
     pools = [pool for pool in list_pools(program.app.run_dir) if pool.alive]
-    number = {None: signal.SIGTERM, "now": signal.SIGUSR1, "kill": signal.SIGQUIT}[how]
     stopped = []
     for pool in pools:
-        same = pool.boot == trees.boot_id() and pool.namespace == trees.pid_namespace()
-        if not same:
-            say(f"pool {pool.id} runs in another container of this host: stop it there")
-        elif trees.is_same(pool.pid, pool.inode) and trees.send(pool.pid, number):
+        complaint = signal_pool(pool, how)
+        if complaint:
+            say(complaint)
+        else:
             stopped.append(pool)
-        elif pool.alive:
-            say(f"pool {pool.id} (process {pool.pid}) cannot be signalled by this user")
-    _await_end(stopped, seconds)
+    await_end(stopped, seconds)
     if as_json:
         emit_json([{"id": pool.id, "pid": pool.pid} for pool in stopped])
     elif not pools:
         say("no pool is running")
     else:
         say(f"stopped {len(stopped)} pool{'s' * (len(stopped) != 1)}")
-
-
-def _await_end(pools: list[PoolRecord], seconds: float | None) -> None:
-    import time
-
-    from queuectl.core.rundir import is_locked
-
-    until = None if seconds is None else time.monotonic() + seconds
-    for pool in pools:
-        pause = 0.005
-        while is_locked(pool.path):
-            if until is not None and time.monotonic() >= until:
-                raise WaitTimeout(f"pool {pool.id} still runs after {seconds:g} s")
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.1)
 
 
 # --- list ---------------------------------------------------------------------------------------

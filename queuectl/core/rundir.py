@@ -9,10 +9,10 @@ process, not a power cut, after which nobody is alive and the boot id says so.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import struct
+import sys
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,6 +99,10 @@ def output_path(lock_path: str, stream: str) -> str:
 
 def is_locked(path: str) -> bool:
     """Whether somebody holds the lock of a file; a file that is not there is not locked."""
+    if sys.platform == "win32":  # no pool runs there
+        return False
+    import fcntl
+
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

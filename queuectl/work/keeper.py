@@ -24,10 +24,13 @@ from queuectl.api import trees
 from queuectl.core.rundir import WORKER_SUFFIX
 
 from . import worker
-from .record import mark_swept
+from .record import mark_swept, quiet_pipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+if sys.platform == "win32":
+    raise ImportError("workers and what belongs to them need Linux or macOS")
 
 SPAWN, DIED = "SPAWN", "DIED"
 
@@ -40,7 +43,7 @@ class Keeper:
         self.control = control
         self._workers: dict[int, str] = {}  # pid → id
         self._dead: list[tuple[str, int]] = []  # whose tree is still to be ended
-        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake_read, self._wake_write = quiet_pipe()
         self._pool_gone = False
 
     def run(self) -> None:

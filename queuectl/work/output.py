@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 
 from queuectl.api.model import INLINE_OUTPUT
+
+if sys.platform == "win32":
+    raise ImportError("workers and what belongs to them need Linux or macOS")
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _F_SETLEASE = getattr(fcntl, "F_SETLEASE", 1024)

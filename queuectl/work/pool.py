@@ -38,7 +38,7 @@ from . import channel as words
 from .channel import Channel
 from .keeper import KeeperLink
 from .output import Limits
-from .record import create_pool_file, new_id, own_identity
+from .record import create_pool_file, new_id, own_identity, quiet_pipe
 from .takeover import STREAMS, Legacy, Takeover, from_record, here, remove
 from .worker import Setup
 
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from queuectl.core.app import App
 
     from .courier import CourierLink
+
+if sys.platform == "win32":
+    raise ImportError("workers and what belongs to them need Linux or macOS")
 
 LOOK_EVERY = 1.0  # an idle pool asks the storage so often, woken or not
 SWEEP_EVERY = 1.0  # so often it looks for dead pools and for orphans that have ended
@@ -164,7 +167,7 @@ class Pool:
 
     def _open(self) -> None:
         self._poll = select.poll()
-        self._wake, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake, self._wake_write = quiet_pipe()
         self._poll.register(self._wake, select.POLLIN)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGQUIT]
@@ -178,7 +181,7 @@ class Pool:
         host = socket.gethostname()
         record = PoolRecord(
             self.id,
-            **own_identity(),  # type: ignore[arg-type]
+            **own_identity(),
             started_at=started,
             path="",
             host=host,

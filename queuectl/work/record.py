@@ -8,7 +8,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import zlib
+from typing import TypedDict
 
 from queuectl.api import trees
 from queuectl.core.rundir import (
@@ -23,13 +25,33 @@ from queuectl.core.rundir import (
     WorkerRecord,
 )
 
+if sys.platform == "win32":
+    raise ImportError("workers and what belongs to them need Linux or macOS")
+
+
+def quiet_pipe() -> tuple[int, int]:
+    """A pipe for signals to wake a poll with: neither end blocks or is inherited."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    return read, write
+
 
 def new_id() -> str:
     """A fresh name for a pool or a worker. Never reused: a name that comes back strands or steals jobs."""
     return os.urandom(8).hex()
 
 
-def own_identity() -> dict[str, object]:
+class Identity(TypedDict):
+    """What tells a process from every other; the fields that pool and worker records share."""
+
+    pid: int
+    inode: int
+    boot: str
+    namespace: int
+
+
+def own_identity() -> Identity:
     """What tells this process from every other: pid and pidfd, in this boot and pid namespace."""
     pid = os.getpid()
     pidfd = trees.open_pidfd(pid)

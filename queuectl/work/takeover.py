@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from queuectl.api import trees
@@ -31,6 +32,9 @@ from .output import Limits, finish
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from random import Random
+
+if sys.platform == "win32":
+    raise ImportError("workers and what belongs to them need Linux or macOS")
 
 TAKEOVER_LOCK = "takeover.lock"
 STREAMS = ("stdout", "stderr")

@@ -31,13 +31,16 @@ from queuectl.core.rundir import DECIDED, ENDED, RUNNING, STARTED, JobRecord, Wo
 from . import channel as words
 from .channel import Channel
 from .output import Limits, Stream
-from .record import Record, own_identity
+from .record import Record, own_identity, quiet_pipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from queuectl.api.backoff import Backoff
     from queuectl.core.plugins import Plugins
+
+if sys.platform == "win32":
+    raise ImportError("workers and what belongs to them need Linux or macOS")
 
 #: A job that has run for so long is told as started; shorter ones only as done.
 TELL_STARTED_AFTER = 0.2
@@ -87,7 +90,7 @@ class Worker:
         identity = WorkerRecord(
             id,
             setup.pool,
-            **own_identity(),  # type: ignore[arg-type]
+            **own_identity(),
             started_at=_now(),
             path="",
             cgroup=cgroup,
@@ -532,7 +535,7 @@ def _sentence(error: BaseException) -> str:
 
 def _signal_pipe(handler: Callable[[int, object], None]) -> int:
     """Signals of a worker: TERM ends it and its job, INT and HUP are the terminal's and none of its business."""
-    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    read, write = quiet_pipe()
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
