@@ -30,7 +30,7 @@ SEES = {
     "plugins": {"api"},
 }
 #: What anybody may take from the package itself.
-OF_THE_ROOT = {"__version__", "hookimpl"}
+OF_THE_ROOT = {"", "__version__", "hookimpl"}
 #: Rooms that cli opens only inside the command that needs them.
 LATE = {"work", "web"}
 

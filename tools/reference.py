@@ -23,7 +23,9 @@ if __name__ == "__main__":
 import click  # noqa: E402
 
 from queuectl.api import errors, hookspecs  # noqa: E402
+from queuectl.api.providers import REQUIRED, Option, Provider  # noqa: E402
 from queuectl.cli import COMMANDS, group  # noqa: E402
+from queuectl.core import config, plugins  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,12 +101,118 @@ def help_of(command: click.Command) -> list[str]:
 
 def option_row(option: click.Option) -> str:
     names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
-    metavar = option.metavar or ("" if option.is_flag or option.count else option.type.name.upper())
+    metavar = option.metavar or (
+        "" if option.is_flag or option.count else WORDS.get(option.type.name, option.type.name.upper())
+    )
     return f"| {names}{f' {metavar}' if metavar else ''} | {cell(option.help or '')} |"
+
+
+WORDS = {"integer": "N", "integer range": "N", "float": "N", "float range": "N"}
 
 
 def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+# --- The configuration ----------------------------------------------------------------------------
+
+CONFIG_HEAD = """\
+TOML, in tables. Every key is checked, and an unknown one is an error that names the nearest known. Every value can also
+come from the environment: `QUEUECTL_JOBS__TIMEOUT=60`, `QUEUECTL_STORAGE__SQLITE__PATH=…`. From the highest to the
+lowest:
+
+1. a flag of the command;
+2. a `QUEUECTL_*` variable;
+3. the store file, `PATH.toml` beside the database that `--db PATH` names;
+4. the project file: `--config FILE` or `QUEUECTL_CONFIG`, else the nearest `queuectl.toml` upward, as far as the
+   repository's root or the home directory;
+5. the user file, `~/.config/queuectl/config.toml`;
+6. the default.
+
+`--db PATH` (`QUEUECTL_DB`) chooses SQLite at that path, whatever the files say. Spans are numbers of seconds. A
+relative path in a file is relative to that file. A secret may stand elsewhere: `{ env = "NAME" }` or
+`{ file = "path" }`.
+"""
+
+
+def config_page() -> str:
+    """Every table with its keys, defaults and bounds."""
+    lines = ["# The configuration", "", MADE, CONFIG_HEAD]
+    for name, options in config.SECTIONS.items():
+        lines += table_section(f"[{name}]", f"{vars(config)[SECTION_RECORDS[name]].__doc__}", options)
+    lines += table_section("[queues.NAME]", f"{config.QueueConfig.__doc__}", config.QUEUE_OPTIONS)
+    lines += [
+        "# Components",
+        "",
+        'A table `[KIND.NAME]` configures the instance `NAME`; `use = "PROVIDER"` says of what, if the name does not.',
+        "",
+    ]
+    for kind, provider in providers():
+        lines += table_section(
+            f"[{kind}.{provider.name}]", f"{provider.summary[:1].upper()}{provider.summary[1:]}.", provider.options
+        )
+        if provider.job_options:
+            names = ", ".join(f"`{option.name}`" for option in provider.job_options)
+            lines += [f"A job may ask for {names} itself, by `{kind}_options`.", ""]
+    lines += [
+        "# Plugins' own tables",
+        "",
+        "`[plugin.NAME]` has the keys that the plugin `NAME` declares by `queuectl_options`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+SECTION_RECORDS = {
+    "queuectl": "Main",
+    "jobs": "Jobs",
+    "worker": "Worker",
+    "output": "Output",
+    "plugins": "PluginsConfig",
+}
+
+
+def providers() -> Iterator[tuple[str, Provider[object]]]:
+    """The built-in components, with their kind."""
+    for (kind, name), module in plugins.BUILTIN.items():
+        for provider in plugins.offered(plugins.load_object(module), plugins.OFFERS[kind]):
+            if provider.name == name:
+                yield kind, provider
+
+
+def table_section(title: str, about: str, options: tuple[Option, ...]) -> list[str]:
+    """A table: what it is for, and a row for each key."""
+    about = re.sub(r"^``\[[^`]*``: ", "", about.replace("``None``", "None"))
+    lines = [f"## {title}", "", about[:1].upper() + about[1:], ""]
+    if options:
+        lines += ["| key | type | default | |", "|---|---|---|---|"]
+        lines += [f"| `{o.name}` | {TYPES[o.type]}{bounds(o)} | {default_of(o)} | {cell(o.help)} |" for o in options]
+        lines.append("")
+    return lines
+
+
+TYPES = {str: "text", int: "integer", float: "number", bool: "true or false", list: "list", dict: "table"}
+
+
+def bounds(option: Option) -> str:
+    if option.choices:
+        return ": " + ", ".join(f"`{choice}`" for choice in option.choices)
+    low, high = option.minimum, option.maximum
+    if low is None and high is None:
+        return ""
+    return f", {'…' if low is None else f'{low:,g}'} to {'…' if high is None else f'{high:,.15g}'}"
+
+
+def default_of(option: Option) -> str:
+    if option.default is REQUIRED:
+        return "must be given"
+    if option.default is None or option.default in ("", (), []):
+        return "none"
+    if isinstance(option.default, (tuple, list)):
+        return ", ".join(f"`{item}`" for item in option.default)
+    if isinstance(option.default, bool):
+        return f"`{str(option.default).lower()}`"
+    return f"`{option.default:g}`" if isinstance(option.default, float) else f"`{option.default}`"
 
 
 # --- Hooks --------------------------------------------------------------------------------------
@@ -112,13 +220,13 @@ def cell(text: str) -> str:
 
 def hooks_page() -> str:
     """Every hook, in the order of ``hookspecs.py``, with its contract."""
-    lines = ["# Hooks", "", MADE, inspect.cleandoc(hookspecs.__doc__ or ""), ""]
+    lines = ["# Hooks", "", MADE, inspect.cleandoc(hookspecs.__doc__ or "").replace("``", "`"), ""]
     for name, function in hooks():
         signature = inspect.signature(function)
         words = ", ".join(f"{p.name}: {p.annotation}" for p in signature.parameters.values())
         lines += [f"## {name}", "", "```python", f"def {name}({words}) -> {signature.return_annotation}", "```", ""]
         lines += [inspect.cleandoc(function.__doc__ or "").replace("``", "`"), ""]
-    return "\n".join(lines).replace("``", "`").replace("````", "```")
+    return "\n".join(lines)
 
 
 def hooks() -> list[tuple[str, Callable[..., object]]]:
@@ -134,17 +242,19 @@ def hooks() -> list[tuple[str, Callable[..., object]]]:
 OTHER_CODES = {
     0: "It was done.",
     1: "It was done, and the answer is no: a waited-for job died, `--until-empty` saw one of its own jobs die.",
-    2: "The command line, or what it asks for, cannot be understood.",
+    2: "The command line cannot be understood.",
     130: "Interrupted with Ctrl-C.",
     141: "Whoever read the output went away (`… | head`).",
 }
+
+NEVER_EXITED_WITH = {errors.StartFailed}  # it becomes an outcome of the job
 
 
 def exit_page() -> str:
     """Every exit code, and the errors that carry it."""
     codes: dict[int, list[type[errors.QueueCTLError]]] = {code: [] for code in OTHER_CODES}
     for value in vars(errors).values():
-        if inspect.isclass(value) and issubclass(value, errors.QueueCTLError):
+        if inspect.isclass(value) and issubclass(value, errors.QueueCTLError) and value not in NEVER_EXITED_WITH:
             codes.setdefault(value.exit_code, []).append(value)
     lines = ["# Exit codes", "", MADE, "| code | means | error |", "|---|---|---|"]
     for code in sorted(codes):
@@ -169,7 +279,12 @@ def first_line(kind: type[errors.QueueCTLError]) -> str:
 
 # --- All of them --------------------------------------------------------------------------------
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page, "hooks.md": hooks_page, "exit-codes.md": exit_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "config.md": config_page,
+    "hooks.md": hooks_page,
+    "exit-codes.md": exit_page,
+}
 
 
 def main() -> int:
