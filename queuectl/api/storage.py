@@ -123,7 +123,9 @@ class Storage(abc.ABC):
 
         First each settlement is applied whose job is PROCESSING under that very token. A repeat of an applied
         settlement (same job, same token) is accepted and changes nothing. Any other is listed in ``refused``, and the
-        rest is applied all the same. Jobs in ``then`` are stored with the settlement, ``deliveries`` with it.
+        rest is applied all the same. Jobs in ``then`` are stored with the settlement, ``deliveries`` with it. A job
+        whose cancellation was asked for does not wait again: it becomes CANCELLED where the settlement says PENDING or
+        FAILED.
 
         Then jobs that have become due are promoted, and up to ``want`` are claimed for the pool: by priority (high
         first), ``run_at``, insertion, among the queues of ``turn.queues`` that are not paused and have room under
@@ -152,7 +154,8 @@ class Storage(abc.ABC):
 
         A claim is adopted if its pool is named in *dead*, or if its pool's lease has run out (or is unknown) and it
         is not named in *alive*. The former owner's settlements are refused from then on. What becomes of the jobs is
-        decided by the caller, not here. Pools left without claims, other than *alive* ones, are forgotten.
+        decided by the caller, not here. Those pools are forgotten once they hold nothing. The lease of *pool* itself
+        is renewed, and its own claims are never adopted.
         """
 
     # -- waiting ----------------------------------------------------------------------------------
@@ -160,6 +163,13 @@ class Storage(abc.ABC):
     def listen(self, name: str) -> Listener | None:
         """A wake-up line under *name* (a pool's id), or None where there is none: the caller then polls."""
         return None
+
+    def changed(self) -> bool:
+        """Whether somebody else may have changed something since this was last asked. Cheap, writes nothing.
+
+        The net below a lost wake-up: who listens asks this now and then, and takes an exchange only if it is so.
+        """
+        return True
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -172,9 +182,11 @@ class Storage(abc.ABC):
         """One page of jobs. The cost follows *limit*, not the size of the store.
 
         Without ``states``: newest enqueued first. With ``states``: state by state in the order given; finished ones
-        newest ended first, PENDING and FAILED in the order they will run (ready before not yet due; across queues by
-        priority, ``run_at``, insertion), PROCESSING newest claimed first. With ``ids`` or ``tags``: newest enqueued
-        first. ``text`` may look at a bounded number of rows per call and then return a short page with a cursor.
+        newest ended first, PROCESSING newest claimed first, FAILED by when they are due, PENDING in the order they
+        will run: ready ones by priority, ``run_at``, insertion, then those not yet due by ``run_at``, insertion.
+        (Ready is what was due when it was stored or when a pool last looked.) With ``ids`` or ``tags``: newest
+        enqueued first. A combination that no index serves (always ``text``) may look at a bounded number of rows per
+        call and then return a short page, even an empty one, with a cursor.
         """
 
     def resolve(self, prefix: str) -> Sequence[str]:
@@ -209,11 +221,13 @@ class Storage(abc.ABC):
     ) -> Sequence[Change]:
         """Cancel, retry or delete up to *limit* matching jobs; what changed, one audit row each.
 
-        CANCEL: waiting jobs become CANCELLED; PROCESSING ones are marked, and their pool hears of it.
+        CANCEL: waiting jobs become CANCELLED; PROCESSING ones are marked, and their pool hears of it. One that is
+        marked already is left alone.
         RETRY: DEAD, CANCELLED, COMPLETED and FAILED jobs become PENDING, due now, with tries and losses 0; attempts
         and history stay. One whose ``unique_key`` another unfinished job has is left alone.
         DELETE: removes jobs that are not PROCESSING, with their history and output.
-        Jobs to which the action does not apply are left alone and not listed.
+        Jobs to which the action does not apply are left alone, not listed, and do not count towards *limit*. With
+        ``where.ids`` the changes come in the order given.
         """
 
     @abc.abstractmethod
@@ -240,7 +254,8 @@ class Storage(abc.ABC):
     ) -> int:
         """Delete up to *limit* finished jobs that ended before *before*, oldest first; how many went.
 
-        Call again until it returns less than *limit*: no call holds a lock for long.
+        Call again until it returns less than *limit*: no call holds a lock for long. Histograms of minutes older than
+        90 days may go too.
         """
 
     # -- output -----------------------------------------------------------------------------------
