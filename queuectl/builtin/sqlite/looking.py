@@ -88,6 +88,13 @@ def samples(db: Database, since: int, until: int) -> list[Sample]:
         return [Sample(*row) for row in db.execute(_SQL["samples"], (since // 60_000, until // 60_000))]
 
 
+def changed(db: Database) -> bool:
+    """Whether another connection has committed since the last call."""
+    version = next(db.execute("PRAGMA data_version"))[0]
+    was, db.seen_version = db.seen_version, version
+    return bool(version != was)
+
+
 # -- find -----------------------------------------------------------------------------------------
 
 

@@ -114,6 +114,11 @@ class SQLiteStorage(Storage):
 
         return WakeListener(self._db.home, name)
 
+    def changed(self) -> bool:
+        from .looking import changed
+
+        return changed(self._db)
+
     def _wake(self, *but: str) -> None:
         from .listener import wake
 
