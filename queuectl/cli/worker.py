@@ -112,7 +112,7 @@ def _courier(program: Program) -> Any:
         return None
     from queuectl.work.courier import CourierLink
 
-    return CourierLink(app.arguments, log=_log)
+    return CourierLink(app.arguments, home=app.home, log=_log)
 
 
 def _log(line: str) -> None:

@@ -155,11 +155,11 @@ class App:
         """Whether anybody wants to hear of events, so that a courier is needed."""
         return bool(self.config.main.notifiers) or self.plugins.implements("queuectl_events")
 
-    def notifier(self, name: str) -> Notifier:
-        """The notifier instance *name*, opened anew."""
+    def notifier(self, name: str, home: str | None = None) -> Notifier:
+        """The notifier instance *name*, opened anew. With *home* given, the storage need not be opened for it."""
         self.plugins.configure()
         provider, options = self._component("notifier", name, ("queuectl", "notifiers"))
-        notifier: Notifier = open_provider(provider, resolve(options), name, "notifier", self.home, self.log)
+        notifier: Notifier = open_provider(provider, resolve(options), name, "notifier", home or self.home, self.log)
         return notifier
 
     @property

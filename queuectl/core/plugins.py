@@ -619,6 +619,13 @@ class Plugins:
         for _ in self._isolated("queuectl_events", {"events": events}):
             pass
 
+    def observers(self) -> list[tuple[str, Callable[[Sequence[Event]], object]]]:
+        """Who wants to hear of events: the plugin's name, and its hook, which may raise or never return."""
+        return [(self._owner(impl), partial(self._observe, impl)) for impl in self._ready("queuectl_events")]
+
+    def _observe(self, impl: Any, events: Sequence[Event]) -> None:
+        self._call(impl, {"events": events})
+
     def shutdown(self) -> None:
         """Tell the plugins that were configured that this process ends. Once."""
         if self._configured:

@@ -5,10 +5,10 @@ somebody to tell. The pool's loop polls what :meth:`CourierLink.wants` names, an
 ``send``; none of them blocks.
 
 One batch is under way at a time; what happens meanwhile waits in a bounded backlog and goes together. The courier
-says ``ready`` (with the names of its receivers), ``call`` before each receiver is told of a batch, and ``done`` after
-the last. If a word is overdue, or the courier dies, the receiver that was being told is to blame: it loses that batch
-and sits out for a while, longer each time. A new courier takes the old one's place after a pause and tells the batch to
-those that had not been told. Everything lost is counted and logged.
+says ``ready`` (with the names of its receivers), ``call`` before each receiver is told of a batch, ``back`` when that
+one has returned, and ``done`` after the last. If a word is overdue, or the courier dies, the receiver that was being
+told is to blame: it loses that batch and sits out for a while, longer each time. A new courier takes the old one's
+place after a pause and tells the batch to those that had not been told. Everything lost is counted and logged.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Flight:
 class CourierLink:
     """A courier that is always there, as far as the pool can tell.
 
-    *words* are the global command-line options that open the same application. *deadline* is how many seconds one
-    receiver may take for one batch; *startup* how many the courier may take to load them all.
+    *words* are the global command-line options that open the same application, *home* its directory. *deadline* is how
+    many seconds one receiver may take for one batch; *startup* how many the courier may take to load them all.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class CourierLink:
         words: Sequence[str],
         *,
         log: Callable[[str], None],
+        home: str = "",
         deadline: float = 30.0,
         startup: float = 60.0,
         pause: float = 0.5,
@@ -78,7 +79,7 @@ class CourierLink:
         clock: Callable[[], float] = time.monotonic,
         program: Sequence[str] = ("-P", "-m", "queuectl.work.courier_process"),
     ) -> None:
-        self._words = tuple(words)
+        self._words = (home, *words)
         self._program = tuple(program)
         self._log = log
         self._deadline, self._startup, self._pause, self._bench_for = deadline, startup, pause, bench
@@ -139,6 +140,11 @@ class CourierLink:
             self._backlog_bytes -= len(self._backlog.popleft())
             self._drop(1)
         self._go_on()
+
+    @property
+    def pid(self) -> int | None:
+        """The courier's process, while there is one."""
+        return None if self._process is None else self._process.pid
 
     def wants(self) -> list[tuple[int, int]]:
         """The descriptors to poll now, with their events. Ask again after each call of another method."""
@@ -278,15 +284,20 @@ class CourierLink:
                 flight.current = str(words[2])
                 flight.told.add(flight.current)
                 self._due = self._clock() + self._deadline
+            case "back" if flight is not None and words[1] == flight.number and flight.current is not None:
+                self._returned(flight, flight.current, fine=bool(words[2]))
             case "done" if flight is not None and words[1] == flight.number:
-                self._arrived(flight, words[2], words[3])
+                self._arrived(flight)
 
-    def _arrived(self, flight: Flight, fine: Sequence[str], faulty: Sequence[str]) -> None:
-        for name in faulty:
+    def _returned(self, flight: Flight, name: str, *, fine: bool) -> None:
+        flight.current = None
+        self._due = self._clock() + self._deadline
+        self._strikes.pop(name, None)
+        if not fine:
             self.faults[name] += 1
             self.lost[name] += len(flight.events)
-        for name in (*fine, *faulty):
-            self._strikes.pop(name, None)
+
+    def _arrived(self, flight: Flight) -> None:
         self._miss(flight)
         self._flight = None
         self._due = None
@@ -338,8 +349,11 @@ class CourierLink:
         """
         code = None
         if self._process is not None:
+            known = _is_ours(self._process)
             code = self._process.poll()
-            if code is None:
+            if not known:
+                code = None  # the pool, which waits for any child, was first
+            elif code is None:
                 self._dying.append(self._process)
             self._process = None
         if self._socket is not None:
@@ -479,6 +493,8 @@ def _is_ours(process: subprocess.Popen[bytes]) -> bool:
     """Whether the pid still belongs to our child, dead or alive: once waited for, it may be anybody's."""
     if sys.platform == "darwin":
         return process.poll() is None
+    if process.returncode is not None:
+        return False
     try:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

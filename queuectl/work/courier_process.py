@@ -1,9 +1,9 @@
 """The courier: the process that tells notifiers and observers what happened.
 
-The pool execs it, as ``python -m queuectl.work.courier_process FD LIMIT [--config FILE] [--db PATH]``, and speaks to it
-over the socket FD (see :mod:`queuectl.work.courier`). It lives as long as that socket: at its end it delivers what has
-arrived, closes its receivers and ends. It holds no job and no storage, so whatever a notifier does to it, nothing is
-lost but what it was being told.
+The pool execs it, as ``python -m queuectl.work.courier_process FD LIMIT HOME [--config FILE] [--db PATH]``, and speaks
+to it over the socket FD (see :mod:`queuectl.work.courier`). It lives as long as that socket: at its end it delivers
+what has arrived, closes its receivers and ends. It holds no job and no storage, so whatever a notifier does to it,
+nothing is lost but what it was being told.
 
 The code of others runs here: each call is isolated from the next, and announced to the pool before it is made, so
 that the pool knows whom to blame if it never returns.
@@ -11,11 +11,14 @@ that the pool knows whom to blame if it never returns.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from queuectl.api.errors import QueueCTLError
+from queuectl.core.app import App
 from queuectl.core.wire import unpack_event
 from queuectl.work.frames import Reader, message
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from queuectl.api.model import Event
+    from queuectl.api.notifier import Notifier
 
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
@@ -52,12 +56,10 @@ class Courier:
         """Until the pool closes its end; then close every receiver."""
         self._say("ready", [receiver.name for receiver in self._receivers])
         for number, skip, events in self._batches():
-            fine: list[str] = []
-            faulty: list[str] = []
             for receiver in self._receivers:
                 if receiver.name not in skip:
-                    (fine if self._tell(receiver, number, events) else faulty).append(receiver.name)
-            self._say("done", number, fine, faulty)
+                    self._tell(receiver, number, events)
+            self._say("done", number)
         for receiver in self._receivers:
             if receiver.close is not None:
                 self._call(receiver.name, receiver.close)
@@ -74,9 +76,9 @@ class Courier:
         except ConnectionError:
             return b""
 
-    def _tell(self, receiver: Receiver, number: int, events: Sequence[Event]) -> bool:
+    def _tell(self, receiver: Receiver, number: int, events: Sequence[Event]) -> None:
         self._say("call", number, receiver.name)
-        return self._call(receiver.name, lambda: receiver.tell(events))
+        self._say("back", number, self._call(receiver.name, lambda: receiver.tell(events)))
 
     def _call(self, name: str, call: Callable[[], object]) -> bool:
         """Whether *call* returned. What it returned is nobody's business.
@@ -116,3 +118,56 @@ def ready_signals() -> None:
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+class _LateNotifier:
+    """A notifier that is opened when there is something to tell: one that hangs even then is named like any other."""
+
+    def __init__(self, open: Callable[[], Notifier]) -> None:
+        self._open = open
+        self._notifier: Notifier | None = None
+
+    def tell(self, events: Sequence[Event]) -> None:
+        if self._notifier is None:
+            self._notifier = self._open()
+        self._notifier.notify(events)
+
+    def close(self) -> None:
+        if self._notifier is not None:
+            self._notifier.close()
+
+
+def receivers_of(app: App, home: str | None) -> list[Receiver]:
+    """Everybody whom the configuration wants to be told. Raises ConfigError or PluginError."""
+    app.plugins.configure()
+    receivers = []
+    for name in app.config.main.notifiers:
+        notifier = _LateNotifier(lambda name=name: app.notifier(name, home))  # type: ignore[misc]
+        receivers.append(Receiver(f"notifier {name}", notifier.tell, notifier.close))
+    for name in app.durable_notifiers:
+        app.log(f"warning: notifier {name} is told live, at most once: delivery from the outbox is not there yet")
+    return receivers + [Receiver(f"plugin {name}", tell) for name, tell in app.plugins.observers()]
+
+
+def main(words: Sequence[str]) -> int:
+    """The courier's life; its exit status."""
+    fd, limit, home, *arguments = words
+    ready_signals()
+    link = socket.socket(fileno=int(fd))
+    link.set_inheritable(False)
+    try:
+        app = App.reopen(arguments)
+        receivers = receivers_of(app, home or None)
+    except QueueCTLError as error:
+        print(f"queuectl: courier: {error}", file=sys.stderr)
+        return error.exit_code
+    Courier(link, receivers, float(limit), app.log).serve()
+    signal.setitimer(signal.ITIMER_REAL, float(limit))
+    app.close()
+    return 0
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(status)  # whatever threads a notifier has left running

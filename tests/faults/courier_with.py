@@ -1,4 +1,4 @@
-"""A courier whose receivers misbehave as its words say: ``courier_with.py FD LIMIT JOURNAL RECEIVER…``.
+"""A courier whose receivers misbehave as its words say: ``courier_with.py FD LIMIT HOME JOURNAL RECEIVER…``.
 
 Each receiver appends "name n n n" to the journal when it has been told of jobs n, before it does what its name says.
 """
@@ -41,7 +41,7 @@ def tell(name: str, journal: str, events: Sequence[Event]) -> object:
 
 
 def main() -> None:
-    fd, limit, journal, *names = sys.argv[1:]
+    fd, limit, _home, journal, *names = sys.argv[1:]
     if "never-ready" in names:
         signal.pause()
     if "dies-young" in names:

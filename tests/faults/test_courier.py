@@ -7,6 +7,7 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,16 +27,12 @@ def event(number: int, command: str = "true") -> Event:
 class Driver:
     """A loop as the pool's: one poll, and never a call that takes long."""
 
-    def __init__(self, journal: Path, names: tuple[str, ...], **options: float) -> None:
+    def __init__(self, journal: Path, words: list[str], **options: Any) -> None:
         self.journal = journal
         self.log: list[str] = []
         self.slowest = 0.0
-        self.link = CourierLink(
-            [str(journal), *names],
-            log=self.log.append,
-            program=("-P", SCRIPT),
-            **{"deadline": 0.5, "pause": 0.01, "bench": 0.2, **options},  # type: ignore[arg-type]
-        )
+        options = {"deadline": 0.5, "pause": 0.01, "bench": 0.2, **options}
+        self.link = CourierLink(words, log=self.log.append, **options)
         self._timed(self.link.start)
 
     def _timed(self, call: Callable[..., object], *arguments: object) -> None:
@@ -76,7 +73,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     drivers: list[Driver] = []
 
     def begin(*names: str, **options: float) -> Driver:
-        drivers.append(Driver(tmp_path / f"journal{len(drivers)}", names, **options))
+        journal = tmp_path / f"journal{len(drivers)}"
+        drivers.append(Driver(journal, [str(journal), *names], program=("-P", SCRIPT), **options))
         return drivers[-1]
 
     yield begin
@@ -240,3 +238,74 @@ def test_it_ends_with_the_pool_even_while_a_receiver_hangs(start: Start) -> None
     os.close(link._pidfd)
     link._pidfd, link._process = -1, None
     link._closed, link._flight = True, None
+
+
+PLUGIN = """
+import os, signal
+from queuectl.api import Notifier, Provider, hookimpl
+
+class Bad(Notifier):
+    def __init__(self, options, context):
+        if context.name == "hangs-at-open":
+            signal.pause()
+        if context.name == "raises-at-open":
+            raise RuntimeError("no such host")
+        self.name = context.name
+    def notify(self, events):
+        if self.name == "exits":
+            os._exit(3)
+
+@hookimpl
+def queuectl_notifiers():
+    yield Provider("bad", Bad)
+
+@hookimpl
+def queuectl_events(events):
+    with open(os.environ["JOURNAL"], "a") as file:
+        file.write(" ".join(["hook", *(event.job.id for event in events)]) + "\\n")
+
+@hookimpl
+def queuectl_shutdown():
+    with open(os.environ["JOURNAL"], "a") as file:
+        file.write("shutdown\\n")
+"""
+
+
+def test_the_configured_notifiers_and_hooks_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOURNAL", str(tmp_path / "journal"))
+    (tmp_path / "bad.py").write_text(PLUGIN)
+    (tmp_path / "queuectl.toml").write_text(
+        f"""
+        [queuectl]
+        notifiers = ["hangs-at-open", "raises-at-open", "exits", "events"]
+        [notifier]
+        hangs-at-open = {{ use = "bad" }}
+        raises-at-open = {{ use = "bad" }}
+        exits = {{ use = "bad" }}
+        events = {{ use = "log", path = "{tmp_path}/events.log" }}
+        [plugins]
+        files = ["./bad.py"]
+        """
+    )
+    words = ["--config", str(tmp_path / "queuectl.toml")]
+    driver = Driver(tmp_path / "journal", words, home=str(tmp_path), deadline=0.5)
+    link = driver.link
+    link.send([event(1), event(2)])
+    link.close(30)
+    assert driver.numbers("hook") == [1, 2]
+    assert "shutdown" in dict(driver.told())
+    assert (tmp_path / "events.log").read_text().count("completed") == 4  # action and state of two events
+    assert link.lost == {"notifier hangs-at-open": 2, "notifier raises-at-open": 2, "notifier exits": 2}
+    assert link.replaced == 2
+
+
+def test_a_configuration_that_cannot_be_used_is_said_in_a_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "queuectl.toml").write_text('[queuectl]\nnotifiers = ["lgo"]\n')
+    driver = Driver(tmp_path / "journal", ["--config", str(tmp_path / "queuectl.toml")], home=str(tmp_path))
+    driver.until(lambda: driver.link.replaced == 1)
+    driver.link.close(0)
+    err = capfd.readouterr().err
+    assert "lgo" in err and "Traceback" not in err
+    assert "exit 78" in driver.log[0]
