@@ -52,8 +52,10 @@ if TYPE_CHECKING:
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
-LOOK_EVERY = 1.0  # an idle pool asks the storage so often, woken or not
+LOOK_EVERY = 1.0  # an idle pool asks so often whether something has changed, should a wake-up have been lost
 SWEEP_EVERY = 1.0  # so often it looks for dead pools and for orphans that have ended
+INHERIT_EVERY = 15.0  # so often it looks for leases that ran out with nobody of this host to know why
+FAR, MINUTE = float("inf"), 60.0  # the wall clock may be set: a known moment is looked at again after a minute
 BURIAL = 1.0  # so long the keeper may take to say that a dead worker's tree is ended
 BIRTHS = 3  # so many workers may die before they said a word, then the next one waits
 
@@ -139,7 +141,10 @@ class Pool:
         self._unsettled: list[Unsettled] = []
         self._held: dict[str, Claim] = {}  # every claim of ours, whoever has it
         self._recipes: dict[tuple[str, str], list[Any]] = {}
-        self._look_at = 0.0
+        self._look_at = 0.0  # when to ask for work, as far as is known
+        self._looked = False  # at least once, with a worker to give a job to
+        self._net_at = 0.0  # when to look whether we missed something
+        self._inherit_at = 0.0
         self._retry_at = 0.0
         self._retries = 0
         self._beat_at = 0.0
@@ -235,7 +240,7 @@ class Pool:
             return True
         if self.options.max_jobs is not None and self.done >= self.options.max_jobs:
             return True
-        return self.options.until_empty and self._look_at > time.monotonic() and self._nothing_due()
+        return self.options.until_empty and self._look_at > time.monotonic() and self._looked and self._nothing_due()
 
     def _nothing_due(self) -> bool:
         """Whether in the open queues that this pool serves nothing is due and no retry is to come."""
@@ -287,17 +292,30 @@ class Pool:
             self._drain_by = None
             self._stop_all(False)
         self._staff(now)
-        if now >= self._retry_at and (self._unsettled or now >= self._look_at):
+        if now >= self._retry_at and (self._unsettled or self._should_look(now)):
             self._exchange(now)
         if self.courier is not None:
             self._tend_courier(now)
+
+    def _should_look(self, now: float) -> bool:
+        """Whether it is time to ask for work: known to be due, or something has changed unheard."""
+        if now >= self._look_at:
+            return True
+        if now < self._net_at:
+            return False
+        self._net_at = now + LOOK_EVERY
+        try:
+            return self.storage.changed()
+        except StorageError as error:
+            self._later(now, error)
+            return False
 
     def _next_moment(self, now: float) -> float:
         moments = [self._beat_at, self._sweep_at]
         if self._unsettled:
             moments.append(self._retry_at)
-        elif self._may_claim():
-            moments.append(max(self._look_at, self._retry_at))
+        else:
+            moments.append(max(min(self._look_at, self._net_at), self._retry_at))
         if self._drain_by is not None:
             moments.append(self._drain_by)
         if len(self._peers) < self.options.workers and not self.stopping:
@@ -593,9 +611,11 @@ class Pool:
             self.log("the storage answers again")
             self._retries = 0
         self._unsettled = []
+        self._looked = self._looked or want > 0
         self._settled(batch, answer)
         self._take_claims(answer.claims)
         self._look_at = self._next_look(now, answer, want)
+        self._net_at = now + LOOK_EVERY
         for id in answer.cancel:
             self._cancel(id)
 
@@ -619,12 +639,13 @@ class Pool:
         self._retry_at = now + min(10.0, 0.05 * 2 ** min(self._retries, 8)) * (0.5 + self.rng.random())
 
     def _next_look(self, now: float, answer: Exchange, want: int) -> float:
-        if answer.more or (want and len(answer.claims) == want and self._may_claim()):
+        if not self._may_claim():
+            return FAR
+        if answer.more or (want and len(answer.claims) == want):
             return 0.0
-        wait = LOOK_EVERY
-        if answer.next_due is not None:
-            wait = min(wait, max(0.0, answer.next_due / 1000 - time.time()) + 0.001)
-        return now + wait
+        if answer.next_due is None:
+            return FAR
+        return now + min(MINUTE, max(0.0, answer.next_due / 1000 - time.time()) + 0.001)
 
     def _settled(self, batch: Sequence[Unsettled], answer: Exchange) -> None:
         """The exchange is committed: tell everybody concerned."""
@@ -770,7 +791,9 @@ class Pool:
                 self._keep(legacy, claim)
         alive, dead = self.takeover.others()
         try:
-            self._inherit([record.id for record in alive], [record.id for record in dead], now)
+            if now >= self._inherit_at:
+                self._inherit_at = now + INHERIT_EVERY
+                self._inherit([record.id for record in [*alive, *dead]])
             if dead and self._suspects >= {record.id for record in dead}:
                 self._take_over([record.id for record in alive], dead)
         except StorageError as error:
@@ -781,9 +804,9 @@ class Pool:
             self._sweep_at = now + 0.05
         self._suspects = frozenset(record.id for record in dead)
 
-    def _inherit(self, alive: list[str], dead: list[str], now: float) -> None:
+    def _inherit(self, known: list[str]) -> None:
         """Adopt the claims of pools that have no record here and whose lease has run out: another host's, or none's."""
-        for claim in self.storage.reap(self.id, alive=[*alive, *dead, self.id], lease=self.options.lease):
+        for claim in self.storage.reap(self.id, alive=[*known, self.id], lease=self.options.lease):
             self._held[claim.job.id] = claim
             for legacy in self.takeover.sort([claim], same_boot=False):
                 self._keep(legacy, claim)
