@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from queuectl.cli import main
+from queuectl.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

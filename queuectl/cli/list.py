@@ -8,7 +8,7 @@ import click
 
 from queuectl.api.errors import BadInput
 from queuectl.api.model import State
-from queuectl.cli import did_you_mean
+from queuectl.cli.lazy import did_you_mean
 from queuectl.cli.render import emit_json, is_terminal, say, table
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ def command(program: Program, since: str, queues: tuple[str, ...], as_json: bool
     from queuectl.cli.list import parse_since
     from queuectl.core.figures import figures
 
-    until = time.time_ns() // 1_000_000
-    document = figures(program.app.storage, parse_since(since), until, queues or None)
+    start = parse_since(since)
+    document = figures(program.app.storage, start, time.time_ns() // 1_000_000, queues or None)
     if as_json:
         emit_json(document)
     else:

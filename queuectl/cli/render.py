@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Sequence
 
-#: C0 but tab and newline, DEL, C1, bidirectional overrides, line separators, lone surrogates.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]"
-)
+#: What is escaped: C0 but tab and newline, DEL, C1, bidirectional overrides, line separators, lone surrogates.
+_UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]"
 
 
 def safe_text(text: str) -> str:
     """*text* with everything a terminal would obey, or that would hide what it says, as visible escapes."""
-    return _UNSAFE.sub(_visible, text)
+    if text.isascii() and text.isprintable():
+        return text
+    import re
+
+    return re.sub(_UNSAFE, _visible, text)
 
 
 def safe_line(text: str) -> str:

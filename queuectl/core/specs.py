@@ -8,7 +8,6 @@ here, so that a bad job gets the same sentence everywhere.
 from __future__ import annotations
 
 import json
-import re
 from os.path import isabs, join, normpath
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -59,11 +58,11 @@ KEYS = {
 #: The ones that make up a job's ``Settings``.
 SETTINGS = ("max_retries", "timeout", "grace", "executor", "executor_options", "backoff", "backoff_options")
 
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+#: Sets instead of patterns: a pattern costs a tenth of a millisecond to compile, a short name no more to check.
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_WORD = _LETTERS | frozenset("0123456789_")
+_NAME = _WORD | frozenset(".:-")
+_PLAIN = _NAME | frozenset("@%+=,/")
 
 
 class Frame(NamedTuple):
@@ -212,6 +211,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_consta
 
 def _depth(text: str) -> int:
     """How deep the brackets of *text* go, those inside strings left out."""
+    import re
+
     deepest = depth = 0
     for mark in re.findall(r'"(?:[^"\\]|\\.)*"?|[][{}]', text, re.DOTALL):
         if mark in ("[", "{"):
@@ -229,7 +230,7 @@ def check_id(value: Any) -> str:
     """An id that a user may give: it can stand in a file name, an argument or a URL, and is not one of ours."""
     if not isinstance(value, str):
         raise BadInput(f"id must be a text, not {_show(value)}")
-    if not _ID.fullmatch(value) or value in (".", ".."):
+    if not 0 < len(value) <= WORD_LONGEST or not _NAME.issuperset(value) or value in (".", ".."):
         raise BadInput(f"id {_show(value)} may only have letters, digits and . _ : - in it, at most 128 of them")
     if value[0] == "-":
         raise BadInput(f"id {_show(value)} may not start with a dash")
@@ -240,7 +241,12 @@ def check_id(value: Any) -> str:
 
 def check_queue(value: Any) -> str:
     """The name of a queue."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value) <= WORD_LONGEST
+        or not _NAME.issuperset(value)
+        or value[0] in ".:-"
+    ):
         raise BadInput(
             f"queue {_show(value)} must be a name of letters, digits and . _ : - that starts with a letter or digit"
         )
@@ -249,7 +255,7 @@ def check_queue(value: Any) -> str:
 
 def quoted(argv: Sequence[str]) -> str:
     """*argv* as a shell line that means the same. Like ``shlex.join``, without its imports."""
-    return " ".join(a if _PLAIN.fullmatch(a) else "'" + a.replace("'", "'\"'\"'") + "'" for a in argv)
+    return " ".join(a if a and _PLAIN.issuperset(a) else "'" + a.replace("'", "'\"'\"'") + "'" for a in argv)
 
 
 def _command(said: Mapping[str, Any]) -> tuple[str, tuple[str, ...] | None]:
@@ -286,9 +292,13 @@ def _text(value: str, what: str, longest: int) -> str:
     """*value*, if it can be stored and handed to a program."""
     if "\0" in value:
         raise BadInput(f"{what} has a NUL character in it, which no program can be given")
-    if _SURROGATE.search(value):
-        raise BadInput(f"{what} is not valid Unicode (it has half a surrogate pair or bytes that are not UTF-8 in it)")
-    if len(value.encode()) > longest:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise BadInput(
+            f"{what} is not valid Unicode: it has half a surrogate pair, or bytes that are not UTF-8, in it"
+        ) from None
+    if size > longest:
         raise BadInput(f"{what} is longer than {_size(longest)}")
     return value
 
@@ -320,7 +330,7 @@ def _env(value: Any) -> dict[str, str]:
     if len(value) > ENV_MOST:
         raise BadInput(f"env may have at most {ENV_MOST} variables, not {len(value)}")
     for name, text in value.items():
-        if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+        if not isinstance(name, str) or not _is_variable(name):
             raise BadInput(f"env: {_show(name)} is no name of a variable")
         if name.startswith("QUEUECTL_"):
             raise BadInput(f"env: {name} is set by QueueCTL itself")
@@ -328,6 +338,10 @@ def _env(value: Any) -> dict[str, str]:
             raise BadInput(f"env: {name} must be a text, not {_show(text)}")
         _text(text, f"env: {name}", ENV_LONGEST)
     return dict(value)
+
+
+def _is_variable(name: str) -> bool:
+    return 0 < len(name) <= WORD_LONGEST and _WORD.issuperset(name) and not name[0].isdigit()
 
 
 def _checked_settings(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,149 @@
+"""The group that imports a command when it is run, and the options that every command has."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import queuectl
+from queuectl.api.errors import QueueCTLError
+from queuectl.cli import COMMANDS, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXAMPLES = """\
+\b
+  queuectl enqueue -- rsync -a photos/ backup/
+  queuectl enqueue '{"command": "make report", "priority": 5}'
+  queuectl worker start --count 2 --until-empty
+  queuectl status
+"""
+
+
+# --- Global options ---------------------------------------------------------------------------
+
+
+def _take_config(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.find_root().ensure_object(Program).config_file = value
+
+
+def _take_db(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.find_root().ensure_object(Program).db = value
+
+
+def _global_options() -> list[click.Option]:
+    return [
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            expose_value=False,
+            callback=_take_config,
+            help="Configuration file to use instead of the nearest queuectl.toml.",
+        ),
+        click.Option(
+            ["--db"],
+            metavar="PATH",
+            expose_value=False,
+            callback=_take_db,
+            help="SQLite database to use, whatever the configuration says.",
+        ),
+    ]
+
+
+def with_global_options(command: click.Command) -> click.Command:
+    """*command*, and all below it, with ``--config`` and ``--db`` unless it has options of that name itself."""
+    taken = {opt for param in command.params for opt in param.opts}
+    command.params.extend(option for option in _global_options() if option.opts[0] not in taken)
+    if isinstance(command, click.Group):
+        for sub in command.commands.values():
+            with_global_options(sub)
+    return command
+
+
+# --- The group ----------------------------------------------------------------------------------
+
+
+class LazyGroup(click.Group):
+    """A group that knows names and one-line helps by a table, and imports a command when it is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            from importlib import import_module
+
+            if cmd_name != "enqueue":  # it is over before there is anything to collect
+                gc.enable()
+            found: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        else:
+            offered = {command.name: command for command in _plugin_commands(ctx)}.get(cmd_name)
+            if offered is None:
+                return None
+            found = offered.load()
+        return with_global_options(found)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        command = self.get_command(ctx, args[0])
+        if command is not None:
+            return args[0], command, args[1:]
+        if args[0].startswith("-"):
+            raise click.NoSuchOption(args[0], ctx=ctx)
+        names = [*COMMANDS, *(command.name for command in _plugin_commands(ctx))]
+        raise click.UsageError(f"there is no command {args[0]!r}{did_you_mean(args[0], names)}", ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, (_, text, section) in COMMANDS.items():
+            sections.setdefault(section, []).append((name, text))
+        for command in _plugin_commands(ctx, quiet=True):
+            sections.setdefault("From plugins", []).append((command.name, command.help))
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _plugin_commands(ctx: click.Context, quiet: bool = False) -> Sequence[Any]:
+    """The commands that plugins offer; with *quiet* none where they cannot be had, since help must always work."""
+    try:
+        return tuple(ctx.find_root().ensure_object(Program).app.plugins.commands())
+    except QueueCTLError:
+        if quiet:
+            return ()
+        raise
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """``; did you mean 'status'?`` for a near miss, else nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(f"queuectl {queuectl.__version__}")
+        ctx.exit()
+
+
+def make_group() -> LazyGroup:
+    """The whole command line as a click group."""
+    version = click.Option(
+        ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
+    )
+    return LazyGroup(
+        "queuectl",
+        params=[*_global_options(), version],
+        help=f"A durable job queue for shell commands.\n\n{EXAMPLES}",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        options_metavar="[--config FILE] [--db PATH]",
+        subcommand_metavar="COMMAND …",
+    )
