@@ -10,7 +10,7 @@ from queuectl.api.errors import BadInput, ConfigError
 from queuectl.api.model import Settings
 
 from .config import FOUND, Config
-from .options import check_given, check_table, resolve
+from .options import check_given, check_table, resolve, toml_value
 from .places import private_dir, state_dir
 from .plugins import Plugins, Recipe, open_provider
 from .schema import QUEUE_OPTIONS, SECTIONS
@@ -119,23 +119,30 @@ class App:
     @property
     def hidden_environment(self) -> list[str]:
         """Names of environment variables that the configuration takes secrets from: no job inherits them."""
-        values = (entry.value for entry in self.config.entries.values())
-        return sorted({v["env"] for v in values if isinstance(v, dict) and isinstance(v.get("env"), str)})
+        hidden = set()
+        for key, entry in self.config.entries.items():
+            value = toml_value(entry.value) if entry.text and "{" in entry.value else entry.value
+            if isinstance(value, dict) and isinstance(value.get("env"), str):
+                hidden.add(value["env"])
+            if entry.origin.layer == "env" and len(key) > 2:  # QUEUECTL_STORAGE__REDIS__URL may have a password in it
+                hidden.add(entry.origin.where)
+        return sorted(hidden)
 
     # -- components ---------------------------------------------------------------------------------
 
     def _component(self, kind: str, name: str, key: Key | None = None) -> tuple[Provider[Any], dict[str, Any]]:
         """A provider and the checked table of the instance, secrets not yet read."""
         provider, _ = self.plugins.provider(kind, name, key)
-        return provider, self._options(kind, name, provider)
+        return provider, self.options(kind, name, provider)
 
-    def _options(self, kind: str, name: str, provider: Provider[Any], defaults: bool = True) -> dict[str, Any]:
+    def options(self, kind: str, name: str, provider: Provider[Any], defaults: bool = True) -> dict[str, Any]:
+        """The checked table of an instance, secrets not yet read. ConfigError for the first thing that is wrong."""
         entries = {key: entry for key, entry in self.config.table(kind, name).items() if key != "use"}
         return check_table(f"{kind}.{name}", entries, provider.options, defaults=defaults)
 
     def _recipe(self, kind: str, name: str) -> Recipe:
         provider, plugin = self.plugins.provider(kind, name)
-        return Recipe(plugin.value, provider.name, resolve(self._options(kind, name, provider)), name)
+        return Recipe(plugin.value, provider.name, resolve(self.options(kind, name, provider)), name)
 
     def executor_recipe(self, name: str) -> Recipe:
         """What a worker needs to open the executor instance *name*. ConfigError if it cannot be had."""
@@ -225,7 +232,7 @@ class App:
         )
         if kind == "backoff" and provider.job_options:
             allowed = {option.name for option in provider.job_options if not option.secret}
-            configured = self._options(kind, name, provider, defaults=False)
+            configured = self.options(kind, name, provider, defaults=False)
             options = {**{k: v for k, v in configured.items() if k in allowed}, **options}
         return name, options
 

@@ -101,6 +101,23 @@ class Config:
             _point_to(layers, db, db_origin)
         return Config(layers, db=db, project=project, found=found, user=user)
 
+    def edited(self, path: str, data: bytes) -> Config:
+        """This configuration as it would be with *data* in the file at *path*. ConfigError if it could not be used."""
+        layers = [
+            layer._replace(entries=entries_of(parse(data, path), Origin(layer.name, path)))
+            if layer.path == path
+            else layer
+            for layer in self.layers
+        ]
+        after = Config(layers, db=self.db, project=self.project, found=self.found, user=self.user)
+        after.notes.clear()  # they were said of this one
+        return after
+
+    @property
+    def target(self) -> Layer:
+        """The file that ``config set`` writes: the store file, else the project file in effect, else the user file."""
+        return next(layer for layer in self.layers if layer.path)
+
     # -- looking ------------------------------------------------------------------------------------
 
     def table(self, *table: str) -> dict[str, Entry]:

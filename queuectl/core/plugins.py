@@ -276,15 +276,20 @@ def hook_complaint(loaded: Any) -> str:
     return ""
 
 
-def hook_arguments() -> dict[str, tuple[str, ...]]:
-    """Every hook with its arguments, in the order things happen."""
+def hook_functions() -> dict[str, Callable[..., Any]]:
+    """Every hook's specification, in the order things happen."""
     from queuectl.api import hookspecs
 
     return {
-        name: tuple(_arguments(function))
+        name: function
         for name, function in vars(hookspecs).items()
         if name.startswith("queuectl_") and callable(function)
     }
+
+
+def hook_arguments() -> dict[str, tuple[str, ...]]:
+    """Every hook with the arguments that an implementation may take."""
+    return {name: tuple(_arguments(function)) for name, function in hook_functions().items()}
 
 
 def _arguments(function: Any) -> list[str]:
@@ -339,14 +344,17 @@ class Plugins:
             )
         return self._plain
 
-    def provider(self, kind: str, name: str, key: Key | None = None) -> tuple[Provider[Any], Plugin]:
+    def provider(
+        self, kind: str, name: str, key: Key | None = None, *, anyway: bool = False
+    ) -> tuple[Provider[Any], Plugin]:
         """The provider behind the instance *name*, and the plugin that offers it.
 
         *key* is what asks for it, for the complaint. ConfigError if there is none, if its plugin cannot be loaded or
-        if two plugins offer it.
+        if two plugins offer it. What the configuration does not speak of is found among active plugins only, since
+        installed is not active; *anyway* looks at all of them.
         """
         wanted = self._config.provider_of(kind, name)
-        found = self._offers_of(kind, wanted, name)
+        found = self._offers_of(kind, wanted, anyway or self._is_named(kind, name))
         if len(found) > 1:
             both = " and ".join(str(plugin) for _, plugin in found)
             raise ConfigError(
@@ -357,17 +365,16 @@ class Plugins:
             raise ConfigError(f"{self._asked(kind, name, key)}: {self._why_not(kind, wanted)}")
         return found[0]
 
-    def _offers_of(self, kind: str, wanted: str, name: str) -> list[tuple[Provider[Any], Plugin]]:
+    def _offers_of(self, kind: str, wanted: str, anywhere: bool) -> list[tuple[Provider[Any], Plugin]]:
         built_in = self._built_in_plugin(kind, wanted)
         if built_in is not None and built_in.error:
             raise PluginError(f"the built-in {kind} {show(wanted)} was not loaded: {built_in.error}")
         if self.plain and built_in is not None:
             return _matching([built_in], kind, wanted)
         self.start()
-        named = self._is_named(kind, name)
         candidates = [p for p in self._known() if p.active]
         found = _matching([*([built_in] if built_in else []), *candidates], kind, wanted)
-        if found or not named:
+        if found or not anywhere:
             return found
         return self._search(kind, wanted)
 
@@ -380,7 +387,7 @@ class Plugins:
         return _matching([p for p in usable if p.load()], kind, wanted)
 
     def _is_named(self, kind: str, name: str) -> bool:
-        """Whether the configuration speaks of this instance; what it does not name is not made active by a job."""
+        """Whether the configuration speaks of this instance."""
         if name in self._config.names(kind):
             return True
         return any((k, n) == (kind, name) for k, n, _ in self._config.named_components())
@@ -569,6 +576,24 @@ class Plugins:
         return resolve(
             check_table(f"plugin.{plugin.name}", self._config.table("plugin", plugin.name), self.declared(plugin))
         )
+
+    def check_own_tables(self) -> None:
+        """Check ``[plugin.NAME]`` of every plugin that is active. ConfigError."""
+        for plugin in self._known():
+            if plugin.active and not plugin.error:
+                check_table(f"plugin.{plugin.name}", self._config.table("plugin", plugin.name), self.declared(plugin))
+
+    def table_of(self, name: str) -> list[Option]:
+        """What ``[plugin.NAME]`` may have, of any plugin that there is. ConfigError if it cannot be known."""
+        found = next((plugin for plugin in self._called(name) if not plugin.disabled), None)
+        if found is None:
+            known = [plugin.name for plugin in self._known()]
+            raise ConfigError(
+                f"there is no plugin {show(name)}{suggestion(name, known)} (installed: {enumeration(known)})"
+            )
+        if not found.load():
+            raise ConfigError(f"plugin {found} was not loaded: {found.error}")
+        return self.declared(found)
 
     def declared(self, plugin: Plugin) -> list[Option]:
         """The options a plugin declares. PluginError if it cannot say."""
