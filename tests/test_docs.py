@@ -141,7 +141,7 @@ def snippets() -> Iterator[Snippet]:
             yield Snippet(page, text.count("\n", 0, match.start(1)) + 1, match[1])
 
 
-@pytest.mark.parametrize("snippet", snippets(), ids=str)
+@pytest.mark.parametrize("snippet", list(snippets()), ids=str)
 def test_a_runnable_snippet_runs(snippet: Snippet, tmp_path: Path) -> None:
     folder = tmp_path / "bin"
     folder.mkdir()
