@@ -99,18 +99,41 @@ def _draw(
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    console = Console(highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
+    grid = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    widths = [max(len(line[i]) for line in (headers, *cells)) for i in range(len(headers))]
+    fitted = _fit(widths, console.width - 2 * len(widths), wide)
     for i, header in enumerate(headers):
         grid.add_column(
             header,
             justify="right" if i in right else "left",
             no_wrap=True,
             overflow="ellipsis",
-            ratio=1 if i == wide else None,
+            max_width=fitted[i],
         )
     for row in cells:
         grid.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    Console(highlight=False, no_color=bool(os.environ.get("NO_COLOR"))).print(grid)
+    console.print(grid)
+
+
+def _fit(widths: Sequence[int], room: int, wide: int | None, least: int = 12) -> list[int]:
+    """The widths of columns that share *room*: *wide* gives way first, then whichever is the widest.
+
+    Left to itself rich takes from all alike, and cuts the ids short before anything else.
+    """
+    fitted = list(widths)
+    if wide is not None:
+        fitted[wide] = min(widths[wide], max(least, room - sum(widths) + widths[wide]))
+    while sum(fitted) > room and max(fitted) > 1:
+        fitted[fitted.index(max(fitted))] -= 1
+    return fitted
 
 
 #: How the words of the state machine are coloured; the word itself always says it too.
