@@ -14,7 +14,7 @@ import click
 import pytest
 
 from queuectl.api.model import State
-from queuectl.core import config, shapes, specs
+from queuectl.core import schema, shapes, specs
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -90,7 +90,7 @@ def test_every_state_is_in_the_reference() -> None:
 def test_every_variable_of_a_job_is_in_the_reference() -> None:
     names = set(re.findall(r'"(QUEUECTL_[A-Z_]+)"\] = ', read("queuectl/work/worker.py")))
     text = read("docs/reference/environment.md")
-    missing = [name for name in names | set(config.CAPTURED) if f"`{name}`" not in text]
+    missing = [name for name in names | set(schema.CAPTURED) if f"`{name}`" not in text]
     assert names and not missing, f"docs/reference/environment.md does not say {', '.join(missing)}"
 
 

@@ -25,7 +25,7 @@ import click  # noqa: E402
 from queuectl.api import errors, hookspecs  # noqa: E402
 from queuectl.api.providers import REQUIRED, Option, Provider  # noqa: E402
 from queuectl.cli import COMMANDS, group  # noqa: E402
-from queuectl.core import config, plugins  # noqa: E402
+from queuectl.core import plugins, schema  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,9 +138,9 @@ relative path in a file is relative to that file. A secret may stand elsewhere: 
 def config_page() -> str:
     """Every table with its keys, defaults and bounds."""
     lines = ["# The configuration", "", MADE, CONFIG_HEAD]
-    for name, options in config.SECTIONS.items():
-        lines += table_section(f"[{name}]", f"{vars(config)[SECTION_RECORDS[name]].__doc__}", options)
-    lines += table_section("[queues.NAME]", f"{config.QueueConfig.__doc__}", config.QUEUE_OPTIONS)
+    for name, options in schema.SECTIONS.items():
+        lines += table_section(f"[{name}]", f"{vars(schema)[SECTION_RECORDS[name]].__doc__}", options)
+    lines += table_section("[queues.NAME]", f"{schema.QueueConfig.__doc__}", schema.QUEUE_OPTIONS)
     lines += [
         "# Components",
         "",
