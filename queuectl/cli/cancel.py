@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of the jobs as they are now.")
 @click.pass_obj
 def command(program: Program, ids: tuple[str, ...], note: str, no_wait: bool, as_json: bool) -> None:
-    """Cancel jobs. For a running one this returns when all its processes are gone; it is never retried.
-
-    A job that ended by itself before it could be stopped stays what it ended as: then this says so, exit code 4.
+    """Cancel jobs, waiting or running.
 
     \b
       queuectl cancel 12
       queuectl cancel nightly-backup --note 'disk is full'
+
+    For a running job this returns when all its processes are gone; it is never retried. A job that ended by itself
+    before it could be stopped stays what it ended as: then this says so, exit code 4.
     """
     queue = program.queue
     changes = queue.cancel(*queue.resolve_all(ids), note=note)

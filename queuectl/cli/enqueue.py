@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from queuectl.api.errors import BadInput, QueueCTLError
+from queuectl.cli.lazy import QuickHelp
 from queuectl.cli.render import emit_json, say, talks, write
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ THE_FORM = (
 )
 
 
-class EnqueueCommand(click.Command):
+class EnqueueCommand(QuickHelp):
     """Keeps what stands behind ``--`` apart, untouched: click would mix it with the arguments before it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

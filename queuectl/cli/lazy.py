@@ -68,7 +68,31 @@ def with_global_options(command: click.Command) -> click.Command:
 # --- The group ----------------------------------------------------------------------------------
 
 
-class LazyGroup(click.Group):
+class QuickHelp(click.Command):
+    """A command whose ``-h`` is made without asking gettext, which looks for catalogues in a dozen places first."""
+
+    _quick: click.Option | None = None
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        if self._quick is None:
+            self._quick = click.Option(
+                sorted(self.get_help_option_names(ctx), key=len),
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_show_help,
+                help="Show this message and exit.",
+            )
+        return self._quick
+
+
+def _show_help(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
+class LazyGroup(QuickHelp, click.Group):
     """A group that knows names and one-line helps by a table, and imports a command when it is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

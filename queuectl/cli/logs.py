@@ -32,14 +32,15 @@ if TYPE_CHECKING:
 def command(
     program: Program, id: str, follow: bool, lines: int | None, only: str | None, attempt: int | None, as_json: bool
 ) -> None:
-    """Print what a job wrote: first stdout, then stderr; mixed as it comes with -f.
-
-    On a terminal control bytes are made harmless; a pipe gets the bytes as they are.
+    """Print what a job wrote.
 
     \b
       queuectl logs 12
       queuectl logs -f @last
       queuectl logs nightly-backup --attempt 1 --stderr | less
+
+    First stdout, then stderr; with -f both as they come. On a terminal control bytes are made harmless; a pipe gets
+    the bytes as they are.
     """
     from queuectl.core import outputs
 

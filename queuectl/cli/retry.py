@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of the jobs as they are now.")
 @click.pass_obj
 def command(program: Program, ids: tuple[str, ...], note: str, as_json: bool) -> None:
-    """Run ended jobs again, now and with all their tries before them. Their history stays.
-
-    A failed job that waits for its next try is tried at once.
+    """Run ended jobs again.
 
     \b
       queuectl retry 12
       queuectl retry $(queuectl list --state cancelled --ids)
+
+    They run now and have all their tries before them; their history stays. A failed job that waits for its next try
+    is tried at once.
     """
     found = program.queue.resolve_all(ids)
     program.queue.retry(*found, note=note)

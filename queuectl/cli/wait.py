@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of the jobs as they ended.")
 @click.pass_context
 def command(ctx: click.Context, ids: tuple[str, ...], timeout: str | None, as_json: bool) -> None:
-    """Wait until jobs have ended. Exit code 0: all completed; 1: one ended dead or cancelled; 124: timeout.
+    """Wait until jobs have ended.
 
     \b
       id=$(queuectl enqueue -- make report) && queuectl wait "$id"
       queuectl wait @last --timeout 5m
+
+    Exit code 0: all completed; 1: one ended dead or cancelled; 124: timeout.
     """
     from queuectl.core.times import parse_duration
 
