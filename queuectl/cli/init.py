@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -109,16 +109,18 @@ def template() -> str:
 
 
 def _lines(options: Iterable[Option]) -> str:
-    return "".join(f"# {option.name} = {_default(option.default)}{_help(option)}\n" for option in options)
+    return "".join(f"# {option.name} = {_default(option)}{_help(option)}\n" for option in options)
 
 
 def _help(option: Option) -> str:
     return f"  # {option.help}" if option.help else ""
 
 
-def _default(value: Any) -> str:
+def _default(option: Option) -> str:
+    """The default as TOML; where there is none, what says so, or a gap to fill."""
     import json
 
-    if value is None or value is ...:
-        return "…"
+    if option.default is None or option.default is ...:
+        return '"…"' if option.type is str or option.default is ... else '"none"'
+    value = option.default
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -355,7 +355,7 @@ def read_environment(environ: Mapping[str, str], below: Iterable[Key]) -> Entrie
     """
     entries: Entries = {}
     for variable, value in environ.items():
-        if not variable.startswith("QUEUECTL_"):
+        if not variable.startswith("QUEUECTL_") or not value:  # empty is as good as not there
             continue
         origin = Origin("env", variable)
         if variable in SHORT_VARIABLES:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+#: Stands for the home of a user who has none, as in some containers: nothing is there, and nothing can be made there.
+NOWHERE = "/nonexistent"
+
 
 def config_dir() -> str:
     """The folder of the user's ``config.toml``."""
@@ -24,7 +27,8 @@ def _folder(variable: str, below_home: str, elsewhere: str) -> str:
         return str(getattr(platformdirs, elsewhere)("queuectl", appauthor=False))
     base = os.environ.get(variable, "")
     if not os.path.isabs(base):  # the specification: relative ones are invalid and ignored
-        base = os.path.join(os.path.expanduser("~"), below_home)
+        home = os.path.expanduser("~")
+        base = os.path.join(home if os.path.isabs(home) else NOWHERE, below_home)
     return os.path.join(base, "queuectl")
 
 

@@ -413,18 +413,18 @@ class Plugins:
         return f"{place('.'.join(key[:-1]), key[-1], entry)} = {show(name)}"
 
     def _why_not(self, kind: str, wanted: str) -> str:
-        plugins = self._known()
-        for plugin in plugins:
-            if plugin.name == wanted or (plugin.error and plugin.active):
-                if plugin.disabled:
-                    return f"its plugin {plugin} is disabled by [plugins] disable"
-                if plugin.error:
-                    hint = f"see 'queuectl plugins info {plugin.name}'"
-                    return f"its plugin {plugin} was not loaded: {plugin.error} ({hint})"
+        for plugin in (p for p in self._known() if p.name == wanted):
+            if plugin.disabled:
+                return f"its plugin {plugin} is disabled by [plugins] disable"
+            if not plugin.load():
+                hint = f"see 'queuectl plugins info {plugin.name}'"
+                return f"its plugin {plugin} was not loaded: {plugin.error} ({hint})"
         known = self.known_names(kind)
         text = f"there is no such {kind}{suggestion(wanted, known)} (known: {enumeration(sorted(known))})"
         if (kind, wanted) in ELSEWHERE:
             text += f"; it comes with {ELSEWHERE[kind, wanted]}, which is not installed"
+        if broken := [str(plugin) for plugin in self._known() if plugin.active and plugin.error]:
+            text += f"; {enumeration(broken)} could not be asked"
         if self._config.untrusted:
             text += "; plugin files were left out, because the project file is not trusted"
         return text
@@ -745,7 +745,7 @@ class Plugins:
         return next((str(plugin) for plugin in self._known() if plugin.object is impl.plugin), str(impl.plugin_name))
 
     def _note(self, impl: Any, hook: str, error: BaseException, quiet: bool = False) -> None:
-        """Keep what went wrong, and say it the first time."""
+        """Keep what went wrong, and say it: the first time, the second, the fourth and so on."""
         from traceback import format_exception
 
         owner = self._owner(impl)
@@ -753,8 +753,9 @@ class Plugins:
         count = known.count + 1 if known else 1
         trace = "".join(format_exception(error))
         self._failures[owner, hook] = Failure(owner, hook, explain(error), trace, count)
-        if not quiet:
-            self._log(f"warning: plugin {owner}: {hook}: {explain(error)}")
+        if not quiet and count & (count - 1) == 0:
+            often = f" ({count} times so far)" if count > 1 else ""
+            self._log(f"warning: plugin {owner}: {hook}: {explain(error)}{often}")
 
 
 def _matching(plugins: Iterable[Plugin], kind: str, wanted: str) -> list[tuple[Provider[Any], Plugin]]:
