@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -41,7 +42,7 @@ def test_every_command_has_a_help_that_begins_with_what_it_does_and_has_an_examp
     missing = []
     for path, command in reference.commands():
         text = command.help or ""
-        if not text.strip() or f"queuectl {path.split()[0]}" not in text:
+        if not re.search(rf"^ *.*queuectl .*\b{path.split()[0]}\b", text, re.MULTILINE):
             missing.append(path)
     assert not missing, f"no help, or no example in it: {', '.join(missing)}"
 
@@ -123,64 +124,115 @@ def links(text: str) -> Iterator[str]:
 # --- What can be run ------------------------------------------------------------------------------
 
 
-class Snippet(NamedTuple):
-    """A block of shell lines that is marked as runnable."""
+class Block(NamedTuple):
+    """A block of shell lines that is marked as runnable, and what its last command exits with."""
 
     page: Path
     line: int
     text: str
+    code: int
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
-def snippets() -> Iterator[Snippet]:
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for match in re.finditer(r"<!-- runnable -->\n```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-            yield Snippet(page, text.count("\n", 0, match.start(1)) + 1, match[1])
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(page, text.count("\n", 0, match.start(2)) + 1, match[2], int(match[1] or 0))
+        for match in re.finditer(r"<!-- runnable(?:, exits with (\d+))? -->\n```sh\n(.*?)^```", text, re.M | re.S)
+    ]
 
 
-@pytest.mark.parametrize("snippet", list(snippets()), ids=str)
-def test_a_runnable_snippet_runs(snippet: Snippet, tmp_path: Path) -> None:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    command = folder / "queuectl"
+RUNNABLE = [page for page in PAGES if blocks(page)]
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_says_can_be_run_runs(page: Path, tmp_path: Path) -> None:
+    """The blocks of a page one after the other, in one folder, with an empty home: as somebody would who reads it."""
+    env = surroundings(tmp_path)
+    for block in blocks(page):
+        done = subprocess.run(
+            ["/bin/sh", "-eux", "-c", block.text],
+            cwd=tmp_path / "work",
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == block.code, f"{block}\n{done.stdout}\n{done.stderr}"
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    """An empty home and working folder below *folder*, and a PATH on which this queuectl is the one that is found."""
+    (folder / "bin").mkdir()
+    (folder / "work").mkdir()
+    command = folder / "bin" / "queuectl"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m queuectl "$@"\n', encoding="utf-8")
     command.chmod(0o755)
-    work = tmp_path / "work"
-    work.mkdir()
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("QUEUECTL_", "XDG_"))}
-    env = {
+    return {
         **ours,
-        "HOME": str(tmp_path),
-        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(folder),
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
-    done = subprocess.run(
-        ["/bin/sh", "-eux", "-c", snippet.text],
-        cwd=work,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, f"{snippet}\n{done.stdout}\n{done.stderr}"
 
 
-def test_the_readme_has_a_runnable_snippet() -> None:
-    assert [snippet for snippet in snippets() if snippet.page == ROOT / "README.md"]
+def test_the_pages_for_beginners_are_run() -> None:
+    assert {ROOT / "README.md", ROOT / "docs" / "tutorial.md"} <= set(RUNNABLE)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])
-def test_the_commands_that_pages_for_beginners_use_exist(name: str) -> None:
-    known = {path for path, _ in reference.commands()}
-    groups = {path.split()[0] for path in known if " " in path}
-    for match in re.finditer(r"^(?:\$ )?(?:queuectl|\$QUEUECTL) ([a-z]+)(?: ([a-z]+))?", read(name), re.MULTILINE):
-        words = f"{match[1]} {match[2]}" if match[1] in groups else match[1]
-        assert words in known, f"{name}: queuectl {words}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_line_of_a_page_names_what_exists(page: Path) -> None:
+    """Commands, and the options that stand before ``--``."""
+    known = dict(reference.commands())
+    wrong = []
+    for line in command_lines(page.read_text(encoding="utf-8")):
+        words = line.split(" -- ")[0].split()
+        while words and words[0].startswith("--"):
+            words = words[1:] if words[0] in ("--help", "--version") else words[2:]
+        if not words or words[0] == "COMMAND":
+            continue
+        path = " ".join(words[:2]) if " ".join(words[:2]) in known else words[0]
+        if path not in known:
+            wrong.append(f"there is no command: queuectl {line}")
+            continue
+        options = {name for parameter in known[path].params for name in (*parameter.opts, *parameter.secondary_opts)}
+        options |= {"--help", "-h", "--config", "--db"}
+        said = [word.partition("=")[0] for word in words[1:] if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)]
+        wrong += [f"there is no option {word}: queuectl {line}" for word in said if word not in options]
+    assert not wrong, "\n".join(wrong)
+
+
+def command_lines(text: str) -> Iterator[str]:
+    """What stands behind ``queuectl`` in the shell blocks of a page, up to the end of that command."""
+    for block in re.findall(r"^```(?:sh|console)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for match in re.finditer(r"(?:^|[|(&] *|\$ )(?:queuectl|\$QUEUECTL) ([^\n]*)", block, re.MULTILINE):
+            yield re.split(r" [|&#;]|[|)]| \\| \$\(", re.sub(r"'[^']*'", "'…'", match[1]))[0]
+
+
+def python_plugins() -> list[tuple[str, str]]:
+    """The plugins that pages show, whole, with the page's name."""
+    return [
+        (str(page.relative_to(ROOT)), block)
+        for page in PAGES
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        if "@hookimpl" in block
+    ]
+
+
+@pytest.mark.parametrize(("page", "text"), python_plugins())
+def test_a_plugin_that_a_page_shows_can_be_loaded(page: str, text: str, tmp_path: Path) -> None:
+    env = surroundings(tmp_path)
+    (tmp_path / "shown.py").write_text(text, encoding="utf-8")
+    (tmp_path / "q.toml").write_text('[plugins]\nfiles = ["shown.py"]\nrequire = ["shown"]\n', encoding="utf-8")
+    command = ["queuectl", "--config", str(tmp_path / "q.toml"), "plugins", "info", "shown", "--json"]
+    done = subprocess.run(command, cwd=tmp_path / "work", env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{page}: {done.stderr}"
+    assert json.loads(done.stdout)["state"] == "active", f"{page}: {done.stdout}"
 
 
 def test_the_exit_codes_of_the_readme_are_those_of_the_reference() -> None:
