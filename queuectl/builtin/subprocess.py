@@ -57,6 +57,8 @@ def find_program(name: str, env: Mapping[str, str], cwd: str | None) -> str:
     """The file that *name* means in the job's own PATH and directory. Raises StartFailed, 127 or 126."""
     if not name:
         raise StartFailed("the command is empty")
+    if "\0" in name:
+        raise StartFailed(f"{name!r}: a command has no NUL bytes", 126)
     if "/" in name:
         candidates = [name]
     else:
