@@ -2,9 +2,9 @@
 
 2,000 × ``/bin/true`` with everything on: timeout clock, record, lease, attempt row, output files, full durability.
 ``xargs -P2 -n1 sh -c /bin/true`` starts as many processes and remembers nothing; so the ratio is the price of
-durability. The jobs are enqueued before the clock starts; it stops when ``worker start --until-empty`` has ended. So the
-start and the end of the pool are part of the figure; what they take by themselves is measured beside it, on a store
-without jobs.
+durability. The jobs are enqueued before the clock starts; it stops when ``worker start --until-empty`` has ended. So
+the start and the end of the pool are part of the figure; what they take by themselves is measured beside it, on a
+store without jobs.
 """
 
 from __future__ import annotations

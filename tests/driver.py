@@ -129,7 +129,9 @@ class Driver:
 
     def await_state(self, id: str, *states: str, deadline: float = DEADLINE) -> dict[str, Any]:
         return dict(
-            until(lambda: (job := self.job(id)) if self.job(id)["state"] in states else None, f"{id} {states}", deadline)
+            until(
+                lambda: (job := self.job(id)) if self.job(id)["state"] in states else None, f"{id} {states}", deadline
+            )
         )
 
     def start(self, *args: str, prefix: Sequence[str] = ()) -> PoolProcess:

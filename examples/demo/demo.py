@@ -62,10 +62,13 @@ class Demo(NamedTuple):
     mark: str  # in the command line of every process of the tree, and in no other
 
     @property
-    def words(self) -> list[str]:
+    def program(self) -> list[str]:
         command = Path(sys.executable).with_name("queuectl")
-        start = [str(command)] if command.exists() else [sys.executable, "-m", "queuectl"]
-        return [*start, "--config", str(ROOT / "queuectl.toml"), "--db", str(self.folder / "queue.db")]
+        return [str(command)] if command.exists() else [sys.executable, "-m", "queuectl"]
+
+    @property
+    def words(self) -> list[str]:
+        return [*self.program, "--config", str(ROOT / "queuectl.toml"), "--db", str(self.folder / "queue.db")]
 
     @property
     def env(self) -> dict[str, str]:
@@ -112,7 +115,7 @@ def main() -> int:
         print(f"demo: {off}", file=sys.stderr)
         return 1
     print(f"\nAll as it should be, in {time.monotonic() - begin:.0f} seconds. What to try next:\n")
-    command = shlex.join([shorter(word) for word in demo.words[:1]] + ["--db", shorter(demo.words[-1])])
+    command = shlex.join([shorter(word) for word in demo.program] + ["--db", shorter(demo.words[-1])])
     print(f"  alias q={shlex.quote(command)}")
     for words, what in (
         (f"q show {ids['flaky']}", "everything that happened to one job"),
@@ -161,16 +164,15 @@ def enqueue(demo: Demo, modules: list[Module]) -> dict[str, str]:
     )
 
     tree = f"sleep {demo.mark} & setsid sleep {demo.mark} & echo started a tree; sleep {demo.mark}; wait"
-    journal = shlex.quote(str(demo.folder / "tries"))
-    flaky = f"date +%s >>{journal}; echo try $QUEUECTL_TRY of 3: no luck >&2; exit 3"
+    flaky = "date +%s >>tries; echo try $QUEUECTL_TRY of 3: no luck >&2; exit 3"
     special = {
-        "later": ["--in", f"{LATER}s", "--shell", f"touch {shlex.quote(str(demo.folder / 'later'))}"],
+        "later": ["--in", f"{LATER}s", "--shell", "touch later"],
         "flaky": ["--priority", "20", "--max-retries", str(RETRIES), "--shell", flaky],
         "tree": ["--priority", "20", "--max-retries", "0", "--timeout", f"{TIMEOUT}s", "--shell", tree],
     }
     ids = {}
     for name, words in special.items():
-        ids[name] = demo.call("enqueue", "--id", f"demo-{name}", *words).strip()
+        ids[name] = demo.call("enqueue", "--id", f"demo-{name}", "--cwd", str(demo.folder), *words).strip()
     print(f"and three special ones: due in {LATER} s; always failing; outliving its timeout with a tree of processes")
     return ids
 
@@ -370,9 +372,9 @@ def moment(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def shorter(path: str) -> str:
-    """A path as seen from here, if that is shorter."""
-    return min(path, os.path.relpath(path), key=len)
+def shorter(word: str) -> str:
+    """A path as seen from here, if it is one and that is shorter."""
+    return min(word, os.path.relpath(word), key=len) if os.path.isabs(word) else word
 
 
 if __name__ == "__main__":
