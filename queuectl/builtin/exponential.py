@@ -19,7 +19,7 @@ YEAR = 31_536_000.0
 
 OPTIONS = (
     Option("base", float, 2.0, "delay before the n-th retry is base ** n seconds", minimum=1, maximum=1e6),
-    Option("max_delay", float, 3600.0, "no delay is longer than this (seconds)", minimum=0, maximum=YEAR),
+    Option("max_delay", float, 3600.0, "no delay is longer than this (seconds)", minimum=0, maximum=YEAR, unit="s"),
     Option(
         "jitter",
         str,

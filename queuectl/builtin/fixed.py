@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 YEAR = 31_536_000.0
 
-OPTIONS = (Option("delay", float, 10.0, "seconds before every retry", minimum=0, maximum=YEAR),)
+OPTIONS = (Option("delay", float, 10.0, "seconds before every retry", minimum=0, maximum=YEAR, unit="s"),)
 
 
 class Fixed(Backoff):

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 YEAR = 31_536_000.0
 
 OPTIONS = (
-    Option("delay", float, 10.0, "seconds before the first retry", minimum=0, maximum=YEAR),
-    Option("step", float, 10.0, "seconds that each further delay is longer", minimum=0, maximum=YEAR),
-    Option("max_delay", float, 3600.0, "no delay is longer than this (seconds)", minimum=0, maximum=YEAR),
+    Option("delay", float, 10.0, "seconds before the first retry", minimum=0, maximum=YEAR, unit="s"),
+    Option("step", float, 10.0, "seconds that each further delay is longer", minimum=0, maximum=YEAR, unit="s"),
+    Option("max_delay", float, 3600.0, "no delay is longer than this (seconds)", minimum=0, maximum=YEAR, unit="s"),
 )
 
 

@@ -115,6 +115,8 @@ def _check_change(app: App, key: Key) -> None:
     """Check what the change of *key* can have broken, and no more: another fault must not stand in its way."""
     if key[0] == "plugins":
         app.plugins.start()
+    if key[-1] == "use" and len(key) > 2:
+        app.plugins.provider(key[0], key[1], key, anyway=True)
     for kind, name, chosen in app.config.named_components():
         if chosen == key or (kind, name) == key[:2]:
             provider, _ = app.plugins.provider(kind, name, chosen)

@@ -66,6 +66,8 @@ def _short(name: str, last: str) -> Key:
 
 def option_of(app: App, key: Key) -> Option:
     """The option behind a key. BadInput if there is none; plugins may have to be loaded to know."""
+    if key[0] in KINDS and key[-1] == USE.name:
+        return USE
     name = ".".join(key)
     options = options_of(app, key[:-1])
     option = next((option for option in options if option.name == key[-1]), None)

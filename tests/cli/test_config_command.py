@@ -181,7 +181,7 @@ def test_a_read_only_folder_is_one_sentence(home: Path, run: Any) -> None:
     done = run("config", "set", "count", "7")
     assert (done.code, done.err) == (
         78,
-        "queuectl: .config/queuectl/config.toml: cannot be written: Not a directory\n",
+        "queuectl: .config/queuectl/config.toml: cannot be read: Not a directory\n",
     )
 
 
