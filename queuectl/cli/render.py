@@ -85,7 +85,7 @@ def table(
     *right* are the columns that hold numbers; *wide* the one that gives way where the terminal is narrow.
     """
     cells = [["-" if cell is None else safe_line(str(cell)) for cell in row] for row in rows]
-    if is_terminal():
+    if is_terminal() and not os.environ.get("NO_COLOR"):
         _draw(headers, cells, title, right, wide)
     else:
         _columns(headers, cells, title, right)
@@ -99,7 +99,7 @@ def _draw(
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
+    console = Console(highlight=False)
     grid = Table(
         title=title or None,
         title_justify="left",
