@@ -411,10 +411,10 @@ def validate(program: Program, as_json: bool) -> None:
 def trust(program: Program, revoke: bool, as_json: bool) -> None:
     """Let the project file that was found here load its plugin files and command notifiers, as it is now.
 
-    Such files run as you. Look at them first: after a change they have to be trusted again.
-
     \b
       queuectl config trust
+
+    Such files run as you. Look at them first: after a change they have to be trusted again.
     """
     from queuectl.core import trust as book
     from queuectl.core.config import find_project

@@ -29,12 +29,12 @@ HEAD = """\
 def command(program: Program, user: bool, as_json: bool) -> None:
     """Write a commented configuration file and create the storage. Never overwrites anything.
 
-    The file is queuectl.toml here; the one that --config names; under --db PATH, PATH.toml. Nothing of this is needed:
-    without a configuration everything is kept in the user's state folder.
-
     \b
       queuectl init
       queuectl --db jobs.db init
+
+    The file is queuectl.toml here; the one that --config names; under --db PATH, PATH.toml. Nothing of this is needed:
+    without a configuration everything is kept in the user's state folder.
     """
     path = _path(program, user)
     written = _write_new(path, template().encode())

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from queuectl.api.errors import BadInput, NotFound, WaitTimeout, WrongState
 from queuectl.api.model import FINISHED, Action, Job, State, Where
-from queuectl.core.specs import Frame, Maker, check_queue
+from queuectl.core.specs import Frame, Maker, check_priority, check_queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -122,6 +122,8 @@ class Queue:
         cwd = jobs.cwd if jobs.cwd is not None else here
         if queue is not None:
             check_queue(queue)
+        if priority is not None:
+            check_priority(priority)
         return Maker(
             Frame(
                 settings=self.app.settings,

@@ -120,9 +120,7 @@ class Maker:
             argv,
             check_id(said["id"]) if "id" in said else None,
             queue,
-            _integer(said["priority"], "priority", PRIORITY_LOWEST, PRIORITY_HIGHEST)
-            if "priority" in said
-            else self._priority(queue),
+            check_priority(said["priority"]) if "priority" in said else self._priority(queue),
             self._run_at(said),
             _word(said["unique"], "unique", UNIQUE_LONGEST) if "unique" in said else None,
             _tags(said["tags"]) if "tags" in said else (),
@@ -251,6 +249,11 @@ def check_queue(value: Any) -> str:
             f"queue {_show(value)} must be a name of letters, digits and . _ : - that starts with a letter or digit"
         )
     return value
+
+
+def check_priority(value: Any) -> int:
+    """A priority: high first."""
+    return _integer(value, "priority", PRIORITY_LOWEST, PRIORITY_HIGHEST)
 
 
 def quoted(argv: Sequence[str]) -> str:

@@ -30,7 +30,8 @@ class Cli:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("QUEUECTL_", "XDG_"))}
+        ours = ("QUEUECTL_", "XDG_", "PYTHONUNBUFFERED")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self.env = {**kept, "HOME": str(home), "PYTHONPATH": path, "TZ": "UTC", "USER": "tester"}
         self.argv = [sys.executable, "-m", "queuectl"]
