@@ -227,7 +227,7 @@ class Storage(abc.ABC):
         and history stay. One whose ``unique_key`` another unfinished job has is left alone.
         DELETE: removes jobs that are not PROCESSING, with their history and output.
         Jobs to which the action does not apply are left alone, not listed, and do not count towards *limit*. With
-        ``where.ids`` the changes come in the order given.
+        ``where.ids`` the changes come in the order given, else in that of ``find``.
         """
 
     @abc.abstractmethod
