@@ -6,7 +6,6 @@ file. ``MemoryStorage(other)`` is a second view of the same jobs, as another pro
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter, defaultdict
@@ -47,10 +46,11 @@ from queuectl.api.storage import Ability, Listener, Storage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+#: The states that an action applies to, in the order they are looked for.
 _APPLIES = {
-    Action.CANCEL: frozenset({State.PENDING, State.FAILED, State.PROCESSING}),
-    Action.RETRY: frozenset({State.DEAD, State.CANCELLED, State.COMPLETED, State.FAILED}),
-    Action.DELETE: frozenset(State) - {State.PROCESSING},
+    Action.CANCEL: (State.PROCESSING, State.PENDING, State.FAILED),
+    Action.RETRY: (State.DEAD, State.CANCELLED, State.FAILED, State.COMPLETED),
+    Action.DELETE: (State.COMPLETED, State.DEAD, State.CANCELLED, State.PENDING, State.FAILED),
 }
 _EVENTS = {Action.CANCEL: "cancelled", Action.RETRY: "retried"}
 
@@ -119,7 +119,7 @@ class MemoryStorage(Storage):
     abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {Ability.MULTI_HOST, Ability.BACKUP}
 
     def __init__(self, other: MemoryStorage | None = None) -> None:
-        self._shelf = _Shelf() if other is None else other._shelf
+        self._shelf: _Shelf = _Shelf() if other is None else other._shelf
         self._seen = -1
         self.identity = self._shelf.identity
 
@@ -346,7 +346,7 @@ class MemoryStorage(Storage):
         keyed = sorted((self._place(job, where), job) for job in self._shelf.jobs.values() if _matches(job, where))
         rest = [(key, job) for key, job in keyed if list(key) > after]
         page = rest[: max(1, limit)]
-        onward = json.dumps(page[-1][0]) if len(rest) > len(page) else None
+        onward = ",".join(map(str, page[-1][0])) if len(rest) > len(page) else None
         return Page(tuple(job for _, job in page), onward)
 
     def _place(self, job: Job, where: Where) -> tuple[int, ...]:
@@ -393,8 +393,13 @@ class MemoryStorage(Storage):
         )
 
     def samples(self, since: int, until: int) -> Sequence[Sample]:
+        first, last = since // 60_000, until // 60_000
         kept = sorted(self._shelf.samples.items())
-        return [Sample(*key, n) for key, n in kept if since // 60_000 <= key[0] <= until // 60_000]
+        return [
+            Sample(minute, queue, measure, bucket, n)
+            for (minute, queue, measure, bucket), n in kept
+            if first <= minute <= last
+        ]
 
     # -- changing ---------------------------------------------------------------------------------
 
@@ -412,7 +417,11 @@ class MemoryStorage(Storage):
         now = _clock(now)
         changes: list[Change] = []
         if where.ids is None:
-            jobs = [job for job in self._shelf.jobs.values() if _matches(job, where)]
+            where = where._replace(
+                states=tuple(s for s in _APPLIES[action] if where.states is None or s in where.states)
+            )
+            matching = [job for job in self._shelf.jobs.values() if _matches(job, where)]
+            jobs = sorted(matching, key=lambda job: self._place(job, where))
         else:
             found = [self._find(id) for id in dict.fromkeys(where.ids)]
             jobs = [job for job in found if job is not None and _matches(job, where)]
@@ -563,9 +572,6 @@ def _matches(job: Job, where: Where) -> bool:
 
 def _parse(cursor: str) -> list[int]:
     try:
-        key = json.loads(cursor)
-        if not isinstance(key, list) or not key:
-            raise ValueError
+        return [int(part) for part in cursor.split(",")]
     except ValueError as error:
         raise BadInput(f"{cursor[:40]!r} is not a cursor of this list") from error
-    return key

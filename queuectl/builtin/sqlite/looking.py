@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.api.errors import BadInput
@@ -242,7 +241,7 @@ def walk(search: Search, place: int, after: tuple[int, ...] | None) -> Generator
 
 
 def find(db: Database, where: Where, limit: int, cursor: str | None) -> Page:
-    place, after = _parse(cursor)
+    place, after = _parse(cursor, phases(where))
     limit = max(1, limit)
     with db.reading:
         search = Search(db, where)
@@ -252,7 +251,7 @@ def find(db: Database, where: Where, limit: int, cursor: str | None) -> Page:
         rows = walk(search, place, after)
         for looked, (number, look) in enumerate(rows):
             if len(seqs) >= limit or looked >= LOOK:
-                onward = json.dumps(here)
+                onward = ",".join(map(str, here))
                 break
             here = [number, *look.key]
             if search.matches(look):
@@ -261,13 +260,18 @@ def find(db: Database, where: Where, limit: int, cursor: str | None) -> Page:
         return Page(tuple([job_at(db, seq) for seq in seqs]), onward)
 
 
-def _parse(cursor: str | None) -> tuple[int, tuple[int, ...] | None]:
+def _parse(cursor: str | None, phases: Sequence[Phase]) -> tuple[int, tuple[int, ...] | None]:
+    """Where to go on: the number of a phase, and a key on its line. A cursor may come from a URL."""
     if cursor is None:
         return 0, None
     try:
-        place, *key = json.loads(cursor)
-        if not all(isinstance(part, int) for part in (place, *key)) or not key:
+        place, *key = [int(part) for part in cursor.split(",")]
+        if (
+            any(abs(part) > _END for part in key)
+            or not 0 <= place < len(phases)
+            or len(key) != len(phases[place].start)
+        ):
             raise ValueError
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise BadInput(f"{cursor[:40]!r} is not a cursor of this list") from error
     return place, tuple(key)

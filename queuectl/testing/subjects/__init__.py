@@ -1,0 +1,1 @@
+"""The subjects of the storage suite, one file each; ``queuectl.testing.storage`` puts them together."""

@@ -1,0 +1,286 @@
+"""Keep: what jobs printed, what notifiers are to hear, and moving house."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from queuectl.api.errors import NotSupported
+from queuectl.api.model import INLINE_OUTPUT, Action, Delivery, Event, State, Where
+from queuectl.api.storage import Ability, Storage
+
+from .subject import (
+    NOW,
+    SECOND,
+    OpenStorage,
+    Subject,
+    completed,
+    dead,
+    ended,
+    failed,
+    hand_in,
+    job,
+    need,
+    one_in_each_state,
+    put,
+    put_one,
+    read,
+    take,
+    take_one,
+)
+
+
+class OutputTests(Subject):
+    """What attempts printed."""
+
+    def test_short_output_rides_on_the_settlement(self, storage: Storage, view: OpenStorage) -> None:
+        """Bytes as they were: output is not text."""
+        id = put_one(storage)
+        out, err = bytes(range(256)) * (INLINE_OUTPUT // 256), b"\xff\x00oops\n"
+        hand_in(storage, completed(take_one(storage), stdout=out, stderr=err))
+        other = view()
+        assert (other.output_size(id, 1, "stdout"), other.output_size(id, 1, "stderr")) == (len(out), len(err))
+        assert other.read_output(id, 1, "stdout", 0, 1 << 20) == out
+        assert other.read_output(id, 1, "stderr") == err
+
+    def test_output_is_read_in_pieces(self, storage: Storage) -> None:
+        """From any offset; empty at the end and beyond."""
+        id = put_one(storage)
+        hand_in(storage, completed(take_one(storage), stdout=b"0123456789"))
+        assert storage.read_output(id, 1, "stdout", 3, 4) == b"3456"
+        assert storage.read_output(id, 1, "stdout", 8, 4) == b"89"
+        assert storage.read_output(id, 1, "stdout", 10, 4) == b"" == storage.read_output(id, 1, "stdout", 99, 4)
+
+    def test_where_there_is_none_it_is_empty(self, storage: Storage) -> None:
+        """No such job, no such attempt, nothing printed: all the same to who reads."""
+        id = put_one(storage)
+        assert (storage.read_output(id, 1, "stdout"), storage.output_size(id, 1, "stdout")) == (b"", 0)
+        hand_in(storage, completed(take_one(storage)))
+        for who, attempt in (("nobody", 1), (id, 2), (id, 0), (id, 1)):
+            assert (
+                storage.read_output(who, attempt, "stderr") == b"" and storage.output_size(who, attempt, "stderr") == 0
+            )
+
+    def test_long_output_comes_in_pieces_before_the_settlement(self, storage: Storage, view: OpenStorage) -> None:
+        """A piece that is repeated, because a reply was lost, is there once."""
+        id = put_one(storage, id="long/../name")
+        claim = take_one(storage)
+        whole = os.urandom(300_000)
+        for offset in (0, 100_000, 100_000, 200_000, 0):
+            storage.put_output(claim.job, 1, "stdout", offset, whole[offset : offset + 100_000])
+        storage.put_output(claim.job, 1, "stderr", 0, b"")
+        hand_in(storage, completed(claim))
+        other = view()
+        assert other.output_size(id, 1, "stdout") == len(whole)
+        read = b"".join(other.read_output(id, 1, "stdout", offset, 70_000) for offset in range(0, 300_000, 70_000))
+        assert read == whole
+
+    def test_a_file_is_taken_over(self, storage: Storage, tmp_path: Path) -> None:
+        """The pool has it on disk already; afterwards it is the storage's."""
+        id = put_one(storage)
+        claim = take_one(storage)
+        path = tmp_path / "out"
+        path.write_bytes(b"x" * 200_000)
+        storage.keep_output(claim.job, 1, "stdout", str(path))
+        hand_in(storage, completed(claim))
+        assert not path.exists()
+        assert storage.output_size(id, 1, "stdout") == 200_000
+        assert storage.read_output(id, 1, "stdout", 199_990, 100) == b"x" * 10
+
+    def test_each_attempt_has_its_own(self, storage: Storage) -> None:
+        """The first failure is often the interesting one."""
+        id = put_one(storage)
+        hand_in(storage, failed(take_one(storage), delay=0, stdout=b"one"))
+        claim = take_one(storage)
+        storage.put_output(claim.job, 2, "stdout", 0, b"two")
+        hand_in(storage, completed(claim))
+        assert [storage.read_output(id, n, "stdout") for n in (1, 2)] == [b"one", b"two"]
+
+    @pytest.mark.parametrize("way", ["delete", "prune"])
+    def test_output_goes_with_its_job(self, storage: Storage, way: str) -> None:
+        """And nothing of it shows up under a later job of the same name."""
+        for expected in (b"secret", b""):
+            id = put_one(storage, id="named")
+            claim = take_one(storage)
+            if expected:
+                storage.put_output(claim.job, 1, "stdout", 0, expected)
+            hand_in(storage, completed(claim, stderr=expected or None))
+            assert storage.read_output(id, 1, "stdout") == expected == storage.read_output(id, 1, "stderr")
+            if way == "delete":
+                storage.apply(Action.DELETE, Where(ids=(id,)), now=NOW)
+            else:
+                storage.prune(NOW + SECOND, now=NOW)
+            assert storage.output_size(id, 1, "stdout") == 0
+
+
+class OutboxTests(Subject):
+    """Events for durable notifiers, stored with the step that caused them."""
+
+    def test_events_of_enqueued_jobs(self, storage: Storage) -> None:
+        """One for each created job and each target."""
+        need(storage, Ability.OUTBOX)
+        receipts = storage.enqueue([job("a", env={"A": "1"}), job("b")], deliveries=("hook", "mail"), now=NOW)
+        deliveries = storage.take_deliveries(now=NOW)
+        assert [(d.target, d.event.kind, d.event.job.id) for d in deliveries] == [
+            (target, "enqueued", receipt.id) for receipt in receipts for target in ("hook", "mail")
+        ]
+        assert deliveries[0].event.job == read(storage, receipts[0].id) and deliveries[0].event.at == NOW
+
+    def test_a_job_that_was_not_stored_is_no_news(self, storage: Storage) -> None:
+        """Its key was taken: nothing happened."""
+        need(storage, Ability.OUTBOX)
+        need(storage, Ability.UNIQUE)
+        put_one(storage, unique_key="k")
+        storage.enqueue([job(unique_key="k")], deliveries=("hook",), now=NOW)
+        assert list(storage.take_deliveries(now=NOW)) == []
+
+    def test_events_ride_on_settlements(self, storage: Storage) -> None:
+        """They come back as they were; none with a settlement that is refused, none with a repeat."""
+        need(storage, Ability.OUTBOX)
+        put_one(storage, argv=("a", "b"))
+        claim = take_one(storage)
+        event = Event("failed", NOW + 5, claim.job._replace(state=State.FAILED, outcome=ended(3)), ended(3))
+        settlement = failed(claim, deliveries=(Delivery("hook", event),))
+        hand_in(storage, settlement._replace(token=99), settlement, settlement)
+        (delivery,) = storage.take_deliveries(now=NOW)
+        assert delivery == Delivery("hook", event, delivery.id)
+
+    def test_what_people_do_is_told(self, storage: Storage) -> None:
+        """Cancelled and retried; a mark is not yet a cancellation, and what is deleted is nobody's news."""
+        need(storage, Ability.OUTBOX)
+        ids = one_in_each_state(storage)
+        for action in (Action.CANCEL, Action.RETRY, Action.DELETE):
+            wanted = (ids[State.PENDING], ids[State.PROCESSING])
+            storage.apply(action, Where(ids=wanted), deliveries=("hook",), now=NOW)
+        told = storage.take_deliveries(now=NOW)
+        assert [(d.event.kind, d.event.job.id) for d in told] == [
+            ("cancelled", ids[State.PENDING]),
+            ("retried", ids[State.PENDING]),
+        ]
+        assert told[0].event.job.state is State.CANCELLED
+
+    def test_what_is_taken_is_kept_from_others_for_a_while(self, storage: Storage, view: OpenStorage) -> None:
+        """Two couriers do not tell the same thing; if one dies the other does."""
+        need(storage, Ability.OUTBOX)
+        storage.enqueue([job() for _ in range(5)], deliveries=("hook",), now=NOW)
+        first = storage.take_deliveries(limit=3, hold=60, now=NOW)
+        second = view().take_deliveries(limit=9, hold=60, now=NOW)
+        assert (len(first), len(second)) == (3, 2)
+        assert list(storage.take_deliveries(now=NOW + 59 * SECOND)) == []
+        again = storage.take_deliveries(now=NOW + 60 * SECOND)
+        assert [d.id for d in again] == [d.id for d in [*first, *second]], "oldest first"
+
+    def test_what_is_delivered_is_forgotten(self, storage: Storage) -> None:
+        """Saying so twice is harmless."""
+        need(storage, Ability.OUTBOX)
+        storage.enqueue([job(), job()], deliveries=("hook",), now=NOW)
+        first, second = storage.take_deliveries(now=NOW)
+        storage.delivered([first.id])
+        storage.delivered([first.id, 999])
+        assert [d.id for d in storage.take_deliveries(now=NOW + 99 * SECOND)] == [second.id]
+
+
+class MovingTests(Subject):
+    """Export and load."""
+
+    def test_what_is_loaded_is_what_was_exported(self, storage: Storage) -> None:
+        """Ids, history and times are kept; loading again changes nothing."""
+        need(storage, Ability.MOVING)
+        one_in_each_state(storage)
+        storage.apply(Action.RETRY, Where(states=(State.DEAD,)), actor="ann", now=NOW)
+        before = [pair for batch in storage.export(batch=2) for pair in batch]
+        storage.apply(Action.DELETE, Where(), now=NOW)
+        assert storage.load(before) == len(before) - 1
+        assert storage.load(before) == 0
+        assert [pair for batch in storage.export() for pair in batch] == before
+
+    def test_numbers_go_on_after_the_highest_loaded(self, storage: Storage) -> None:
+        """An issued id is never given twice."""
+        need(storage, Ability.MOVING)
+        id = put_one(storage)
+        pairs = [pair for batch in storage.export() for pair in batch]
+        storage.apply(Action.DELETE, Where(), now=NOW)
+        storage.load([(pair[0]._replace(seq=500, id="500"), pair[1]) for pair in pairs])
+        assert int(put_one(storage)) > 500 > int(id)
+
+
+class UndeclaredTests(Subject):
+    """What a storage does not declare it refuses by name: nothing asked for is silently dropped."""
+
+    def test_unique_keys_are_refused(self, storage: Storage) -> None:
+        """Two jobs where one was asked for would be worse than none."""
+        if Ability.UNIQUE in storage.abilities:
+            pytest.skip("declares the ability UNIQUE")
+        with pytest.raises(NotSupported):
+            storage.enqueue([job(unique_key="k")], now=NOW)
+        assert storage.find().jobs == ()
+
+    def test_tags_are_refused(self, storage: Storage) -> None:
+        """A filter that is ignored finds the wrong jobs, and deletes them."""
+        if Ability.TAGS in storage.abilities:
+            pytest.skip("declares the ability TAGS")
+        with pytest.raises(NotSupported):
+            storage.find(Where(tags=("x",)))
+
+    def test_deliveries_are_refused(self, storage: Storage) -> None:
+        """At least once is a promise."""
+        if Ability.OUTBOX in storage.abilities:
+            pytest.skip("declares the ability OUTBOX")
+        with pytest.raises(NotSupported):
+            storage.enqueue([job()], deliveries=("hook",), now=NOW)
+        assert storage.find().jobs == ()
+
+    def test_moving_is_refused(self, storage: Storage) -> None:
+        """An export that has nothing in it would look like an empty storage."""
+        if Ability.MOVING in storage.abilities:
+            pytest.skip("declares the ability MOVING")
+        with pytest.raises(NotSupported):
+            list(storage.export())
+        with pytest.raises(NotSupported):
+            storage.load([])
+
+    def test_a_backup_is_refused(self, storage: Storage, tmp_path: Path) -> None:
+        """People rely on it."""
+        if Ability.BACKUP in storage.abilities:
+            pytest.skip("declares the ability BACKUP")
+        with pytest.raises(NotSupported):
+            storage.backup(str(tmp_path / "copy"))
+
+    def test_there_is_no_line_to_listen_on(self, storage: Storage) -> None:
+        """The caller then polls."""
+        if Ability.LISTEN in storage.abilities:
+            pytest.skip("declares the ability LISTEN")
+        assert storage.listen("pool") is None
+
+
+class LifeTests(Subject):
+    """Opening, closing, identity."""
+
+    def test_the_identity_is_the_storages(self, storage: Storage, view: OpenStorage) -> None:
+        """What belongs to it is filed under it: every view has the same."""
+        assert storage.identity and storage.identity == view().identity
+
+    def test_closing_twice_is_harmless(self, open_storage: object) -> None:
+        """Programs end in many ways."""
+        storage: Storage = open_storage()  # type: ignore[operator]
+        storage.close()
+        storage.close()
+
+    def test_what_is_stored_outlives_the_one_who_stored_it(self, storage: Storage, open_storage: object) -> None:
+        """Another view, opened later, knows everything."""
+        first: Storage = open_storage()  # type: ignore[operator]
+        put(first, job(id="kept"))
+        hand_in(first, dead(take_one(first)))
+        first.close()
+        second: Storage = open_storage()  # type: ignore[operator]
+        assert read(second, "kept").state is State.DEAD and len(second.history("kept").attempts) == 1
+        second.close()
+
+    def test_check_finds_no_error(self, storage: Storage) -> None:
+        """After ordinary use every count agrees."""
+        one_in_each_state(storage)
+        storage.apply(Action.RETRY, Where(states=(State.DEAD,)), now=NOW)
+        take(storage, 1)
+        assert [finding for finding in storage.check() if finding.level == "error"] == []
