@@ -419,6 +419,8 @@ class Plugins:
             if not plugin.load():
                 hint = f"see 'queuectl plugins info {plugin.name}'"
                 return f"its plugin {plugin} was not loaded: {plugin.error} ({hint})"
+        for _, plugin in self._search(kind, wanted):
+            return f"plugin {plugin} offers it but is not active: give it a table [{kind}.{wanted}] in queuectl.toml"
         known = self.known_names(kind)
         text = f"there is no such {kind}{suggestion(wanted, known)} (known: {enumeration(sorted(known))})"
         if (kind, wanted) in ELSEWHERE:
