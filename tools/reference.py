@@ -129,7 +129,8 @@ lowest:
 5. the user file, `~/.config/queuectl/config.toml`;
 6. the default.
 
-`--db PATH` (`QUEUECTL_DB`) chooses SQLite at that path, whatever the files say. Spans are numbers of seconds. A
+`--db PATH` (`QUEUECTL_DB`) chooses SQLite at that path, whatever the files say. Spans are seconds, or texts
+like `"1h30m"`; sizes are bytes, or texts like `"10 MiB"`; `"none"` is the answer where a number may be missing. A
 relative path in a file is relative to that file. A secret may stand elsewhere: `{ env = "NAME" }` or
 `{ file = "path" }`.
 """
