@@ -23,6 +23,7 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from queuectl.api import trees
 from queuectl.core.wire import pack_event
 from queuectl.work.frames import BrokenFrame, Reader, frame
 
@@ -181,7 +182,7 @@ class CourierLink:
         """Do what time demands: end a courier that overran, start a new one, let a benched receiver play again."""
         now = self._clock() if now is None else now
         self._dying = [process for process in self._dying if process.poll() is None]
-        if self._process is not None and self._pidfd < 0 and self._process.poll() is not None:
+        if self._process is not None and self._pidfd < 0 and _has_ended(self._process):
             self._receive()
             self._buried("ended")
         if self._due is not None and now >= self._due:
@@ -240,7 +241,8 @@ class CourierLink:
                 raise
         ours.setblocking(False)
         self._socket = ours
-        self._pidfd = _pidfd(self._process.pid)
+        pidfd = trees.open_pidfd(self._process.pid)
+        self._pidfd = -1 if pidfd is None else pidfd
         self._reader = Reader()
         self._out = memoryview(b"")
         self._ready = False
@@ -349,11 +351,10 @@ class CourierLink:
         """
         code = None
         if self._process is not None:
-            known = _is_ours(self._process)
-            code = self._process.poll()
-            if not known:
-                code = None  # the pool, which waits for any child, was first
-            elif code is None:
+            code = self._process.returncode
+            if code is None and _is_ours(self._process):  # else the pool, which waits for any child, was first
+                code = self._process.poll()
+            if code is None:
                 self._dying.append(self._process)
             self._process = None
         if self._socket is not None:
@@ -479,16 +480,6 @@ class CourierLink:
         self._backlog_bytes = 0
 
 
-def _pidfd(pid: int) -> int:
-    """A descriptor that polls readable when the process ended, or -1 where there is no such thing."""
-    if sys.platform != "linux":
-        return -1
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return -1
-
-
 def _is_ours(process: subprocess.Popen[bytes]) -> bool:
     """Whether the pid still belongs to our child, dead or alive: once waited for, it may be anybody's."""
     if sys.platform == "darwin":
@@ -500,6 +491,16 @@ def _is_ours(process: subprocess.Popen[bytes]) -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it lives no more; if we can help it, without waiting for it: its pid stays ours."""
+    if sys.platform == "darwin":
+        return process.poll() is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:

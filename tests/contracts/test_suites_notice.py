@@ -78,27 +78,11 @@ class Brutal(Wrapped):
         self.inner.stop(True)
 
 
-class Timid(Wrapped):
-    """No stop is by force."""
-
-    def stop(self, force: bool = False) -> None:
-        self.inner.stop(False)
-
-
 class Touchy(Wrapped):
     """A stop that comes too late raises."""
 
     def stop(self, force: bool = False) -> None:
         os.kill(int(self.ident.partition(":")[2]), signal.SIGKILL if force else signal.SIGTERM)
-
-
-class Impatient(Wrapped):
-    """collect waits for the end."""
-
-    def collect(self) -> Outcome | None:
-        while (outcome := self.inner.collect()) is None:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-        return outcome
 
 
 class Nameless(Wrapped):

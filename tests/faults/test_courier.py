@@ -111,8 +111,13 @@ def test_a_fault_that_returns_costs_nobody_else_anything(start: Start, bad: str)
     assert driver.link.faults[bad] == (2 if failed else 0)
 
 
+@pytest.mark.parametrize("pidfds", [True, False], ids=["pidfd", "no-pidfd"])
 @pytest.mark.parametrize("bad", ["hangs", "exits"])
-def test_one_that_takes_the_courier_with_it_is_named_and_the_others_are_told(start: Start, bad: str) -> None:
+def test_one_that_takes_the_courier_with_it_is_named_and_the_others_are_told(
+    start: Start, monkeypatch: pytest.MonkeyPatch, bad: str, pidfds: bool
+) -> None:
+    if not pidfds:
+        monkeypatch.setenv("QUEUECTL_NO_PIDFD", "1")
     driver = start("before", bad, "after")
     driver.send(1, 2)
     driver.until(lambda: driver.numbers("after") == [1, 2])
@@ -150,7 +155,10 @@ def test_a_child_that_keeps_the_line_open_does_not_hide_the_couriers_death(start
     assert "exit 3" in driver.log[0]
 
 
-def test_a_courier_that_is_killed_is_replaced(start: Start) -> None:
+@pytest.mark.parametrize("pidfds", [True, False], ids=["pidfd", "no-pidfd"])
+def test_a_courier_that_is_killed_is_replaced(start: Start, monkeypatch: pytest.MonkeyPatch, pidfds: bool) -> None:
+    if not pidfds:
+        monkeypatch.setenv("QUEUECTL_NO_PIDFD", "1")
     driver = start("good")
     driver.send(1)
     driver.until(lambda: driver.numbers("good") == [1] and driver.link._flight is None)
