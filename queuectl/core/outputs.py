@@ -77,7 +77,7 @@ class Live:
             start = _data_from(fd, at, end)
             if start > at:
                 yield b"\n[%d bytes were not kept]\n" % (start - at)
-            piece = os.pread(fd, min(PIECE, end - start), start)
+            piece = os.pread(fd, min(PIECE, _data_to(fd, start, end) - start), start)
             self.offsets[stream] = start + len(piece)
             if not piece:
                 return
@@ -98,6 +98,16 @@ def _data_from(fd: int, offset: int, end: int) -> int:
         return os.lseek(fd, offset, os.SEEK_DATA)
     except OSError as error:
         return end if error.errno == errno.ENXIO else offset  # ENXIO: nothing but a hole up to the end
+
+
+def _data_to(fd: int, offset: int, end: int) -> int:
+    """Where the data that begins at *offset* ends, and a hole begins."""
+    if not hasattr(os, "SEEK_HOLE") or offset >= end:
+        return end
+    try:
+        return min(end, os.lseek(fd, offset, os.SEEK_HOLE))
+    except OSError:
+        return end
 
 
 def tail_offset(size: int, read: Callable[[int, int], bytes], lines: int) -> int:
