@@ -20,8 +20,9 @@ FLOOR = """
 import gc; gc.disable()
 import os, sys, click, json, apsw
 db = apsw.Connection(sys.argv[1])
-db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE IF NOT EXISTS job (id INTEGER PRIMARY KEY, c)")
-db.execute("BEGIN IMMEDIATE; INSERT INTO job (c) VALUES ('true'); COMMIT")
+db.execute("PRAGMA journal_mode = WAL").fetchall()
+db.execute("PRAGMA synchronous = FULL; CREATE TABLE IF NOT EXISTS job (id INTEGER PRIMARY KEY, command)")
+db.execute("BEGIN IMMEDIATE; INSERT INTO job (command) VALUES ('true'); COMMIT")
 print(db.last_insert_rowid())
 db.close()
 sys.stdout.flush()
