@@ -53,7 +53,7 @@ class Log(Notifier):
         if not self._path:
             _write(2, data)
             return
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             _write(file, data)
         finally:

@@ -34,6 +34,9 @@ from queuectl.api.executor import Executor
 from queuectl.api.model import Outcome, OutcomeKind
 from queuectl.testing.workbench import Running, Signpost, Workbench, in_worker, readable
 
+if sys.platform == "win32":
+    raise ImportError("executors run in workers, and those need Linux or macOS")
+
 #: A job that makes a tree. Every process of it holds a lock on LOCK, and says at READY that it is in position.
 TREE = """
 import fcntl, os, signal, sys

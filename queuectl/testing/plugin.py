@@ -208,7 +208,7 @@ class Project:
                 worker.process.stderr.close()
         for path in self.home.parent.rglob("run/*.lock"):
             record = read_worker(str(path))
-            if record is not None and record.alive:
+            if record is not None and record.alive and sys.platform != "win32":
                 try:
                     os.kill(record.pid, signal.SIGKILL)
                 except ProcessLookupError:

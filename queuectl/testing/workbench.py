@@ -12,6 +12,7 @@ import json
 import os
 import select
 import signal
+import sys
 import time
 import traceback
 import warnings
@@ -27,6 +28,9 @@ from queuectl.testing.fakes import make_run
 if TYPE_CHECKING:
     from queuectl.api.executor import Executor, Handle
     from queuectl.api.model import Outcome
+
+if sys.platform == "win32":
+    raise ImportError("executors run in workers, and those need Linux or macOS")
 
 #: A test that takes longer hangs.
 PATIENCE = 60.0
@@ -134,8 +138,6 @@ def in_worker(test: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(test)
     def outside(self: Any, open_executor: Callable[[], Executor], tmp_path: Path, **others: Any) -> None:
-        if not hasattr(os, "fork"):
-            pytest.skip("workers need fork")
         report = _run_in_fork(lambda: test(self, bench=Workbench(open_executor, tmp_path), **others))
         if report.get("skip"):
             pytest.skip(report["skip"])
@@ -145,8 +147,8 @@ def in_worker(test: Callable[..., None]) -> Callable[..., None]:
     wanted = [p for name, p in signature.parameters.items() if name not in ("bench", "open_executor", "tmp_path")]
     own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("open_executor", "tmp_path")]
     rest = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in wanted[1:]]
-    outside.__signature__ = signature.replace(parameters=[wanted[0], *own, *rest])  # type: ignore[attr-defined]
-    del outside.__wrapped__  # pytest would take the fixtures of the inner one
+    vars(outside)["__signature__"] = signature.replace(parameters=[wanted[0], *own, *rest])
+    del vars(outside)["__wrapped__"]  # pytest would take the fixtures of the inner one
     return outside
 
 

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.api.errors import QueueCTLError
@@ -142,7 +143,7 @@ def receivers_of(app: App, home: str | None) -> list[Receiver]:
     app.plugins.configure()
     receivers = []
     for name in app.config.main.notifiers:
-        notifier = _LateNotifier(lambda name=name: app.notifier(name, home))  # type: ignore[misc]
+        notifier = _LateNotifier(partial(app.notifier, name, home))
         receivers.append(Receiver(f"notifier {name}", notifier.tell, notifier.close))
     for name in app.durable_notifiers:
         app.log(f"warning: notifier {name} is told live, at most once: delivery from the outbox is not there yet")
