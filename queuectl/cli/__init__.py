@@ -109,7 +109,8 @@ def main(args: Sequence[str] | None = None) -> int:
     program = Program()
     try:
         try:
-            code = _run(program, list(sys.argv[1:] if args is None else args))
+            # not list(…): once its command is imported, `list` is a module of this package
+            code = _run(program, [*(sys.argv[1:] if args is None else args)])
         finally:
             program.close()
         if sys.stdout is not None:
