@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x51435431  # "QCT1", in the header of the file
 BUSY_SECONDS = 30.0
+SCHEMA = os.path.join(statements.FOLDER, "schema")
 #: Where a lock on one machine is not seen by another, and shared memory is not shared.
 NETWORK = frozenset(
     "nfs nfs4 cifs smb smb2 smb3 smbfs ncpfs afs 9p ceph lustre gpfs beegfs glusterfs davfs "
     "fuse.sshfs fuse.glusterfs fuse.ceph fuse.rclone fuse.s3fs fuse.gcsfuse fuse.davfs2 afpfs webdav".split()
 )
+_SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 _PRAGMAS = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = {synchronous};
@@ -43,7 +45,7 @@ class Database:
         self.path = os.path.realpath(path)
         self.home = self.path + ".d"
         self.busy_seconds = busy_seconds
-        self._synchronous = {"full": "FULL", "normal": "NORMAL"}[durability]
+        self.durability = durability
         self.texts: dict[int, str] = {}  # id -> text, for reading; ids are never given twice
         self.text_ids: dict[str, int] = {}  # text -> id, for writing; void when ``text_age`` changes
         self.text_age = -1
@@ -84,14 +86,14 @@ class Database:
         self.conn = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=256)
         self.conn.set_busy_timeout(round(1000 * self.busy_seconds))
         try:
-            version = self._version()
-            if version < len(schemas()):
+            # An empty file is somebody's about to be filled: looking into it could get in the way of that.
+            if os.stat(self.path).st_size == 0 or self._version() < newest_version():
                 self._lock()
                 try:
-                    self._migrate(self._version())  # again: another process may have been quicker
+                    self._migrate(self._version())
                 finally:
                     self.lock.release()
-            self.conn.execute(_PRAGMAS.format(synchronous=self._synchronous))
+            self.conn.execute(_PRAGMAS.format(synchronous=_SYNCHRONOUS[self.durability]))
             ((identity,),) = self.conn.execute("SELECT identity FROM meta")
             self.identity = str(identity)
         except BaseException:
@@ -113,23 +115,28 @@ class Database:
     def _version(self) -> int:
         """The version of what is there; 0 for nothing. Raises StorageInvalid for what is not ours."""
         try:
+            self.conn.execute("BEGIN")  # one moment: another process may be making it
             ((application,),) = self.conn.execute("PRAGMA application_id")
             ((version,),) = self.conn.execute("PRAGMA user_version")
-            if application == APPLICATION_ID:
-                if version > len(schemas()):
-                    raise StorageInvalid(
-                        f"{self.path} was made by a newer QueueCTL (format {version}, this one knows up to "
-                        f"{len(schemas())}); upgrade QueueCTL"
-                    )
-                return int(version)
-            if application or self.conn.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
-                raise StorageInvalid(f"{self.path} is a database of another program; choose another file")
-            return 0
+            ((tables,),) = self.conn.execute("SELECT count(*) FROM sqlite_schema")
+            self.conn.execute("COMMIT")
         except apsw.NotADBError as error:
             raise StorageInvalid(f"{self.path} is not a database; choose another file") from error
+        if application != APPLICATION_ID:
+            if application or tables:
+                raise StorageInvalid(f"{self.path} is a database of another program; choose another file")
+            return 0
+        if version > newest_version():
+            raise StorageInvalid(
+                f"{self.path} was made by a newer QueueCTL (format {version}, this one knows up to "
+                f"{newest_version()}); upgrade QueueCTL"
+            )
+        return int(version)
 
     def _migrate(self, version: int) -> None:
-        """Bring the file to this version, after a copy of it was put beside it."""
+        """Bring the file to this version, after a copy of it was put beside it. Under the lock."""
+        if version == newest_version():
+            return  # another process was quicker
         if version:
             self._copy_before(version)
         else:
@@ -137,8 +144,8 @@ class Database:
         self.conn.execute("PRAGMA synchronous = FULL")
         self.conn.execute("BEGIN IMMEDIATE")
         try:
-            for number, script in enumerate(schemas()[version:], version + 1):
-                self.conn.execute(script)
+            for number, name in enumerate(_migrations()[version:], version + 1):
+                self.conn.execute(statements.read(SCHEMA, name))
                 self.conn.execute(f"PRAGMA user_version = {number}")
             if not version:
                 self.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -320,10 +327,14 @@ class Reading:
             raise self._db.translate(error) from error
 
 
-def schemas() -> list[str]:
-    """The migrations, in order: the n-th makes format n."""
-    folder = os.path.join(statements.FOLDER, "schema")
-    return [statements.read("schema", name) for name in sorted(os.listdir(folder)) if name.endswith(".sql")]
+def newest_version() -> int:
+    """The format that this program writes."""
+    return len(_migrations())
+
+
+def _migrations() -> list[str]:
+    """The names of the files that change the format, in order: the n-th makes format n."""
+    return sorted(name for name in os.listdir(SCHEMA) if name.endswith(".sql"))
 
 
 def pack(text: str) -> str | bytes:

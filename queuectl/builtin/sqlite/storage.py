@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Claim,
         Delivery,
         Exchange,
+        Finding,
         Held,
         History,
         Job,
@@ -246,6 +247,11 @@ class SQLiteStorage(Storage):
         delivered(self._db, ids)
 
     # -- life -------------------------------------------------------------------------------------
+
+    def check(self) -> Sequence[Finding]:
+        from .checking import check
+
+        return check(self._db)
 
     def close(self) -> None:
         self._db.close()

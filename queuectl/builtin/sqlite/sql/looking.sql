@@ -39,20 +39,37 @@ SELECT seq, {look} FROM job WHERE seq < :a ORDER BY seq DESC;
 SELECT seq, {look} FROM job INDEXED BY lined WHERE queue = :queue AND seq < :a ORDER BY seq DESC;
 
 -- name: ready_in
+-- A key may be shared by many rows, all of one enqueue: the rest of those, then what is beyond. Each part is a search;
+-- a comparison of row values walks the rows that share the key.
 SELECT rank, run_at, seq, {look} FROM job INDEXED BY ready
-WHERE due = 1 AND queue = :queue AND (rank, run_at, seq) > (:a, :b, :c) ORDER BY rank, run_at, seq;
+WHERE due = 1 AND queue = :queue AND rank = :a AND run_at = :b AND seq > :c
+UNION ALL
+SELECT rank, run_at, seq, {look} FROM job INDEXED BY ready
+WHERE due = 1 AND queue = :queue AND rank = :a AND run_at > :b
+UNION ALL
+SELECT rank, run_at, seq, {look} FROM job INDEXED BY ready
+WHERE due = 1 AND queue = :queue AND rank > :a
+ORDER BY 1, 2, 3;
 
 -- name: later
-SELECT run_at, seq, {look} FROM job INDEXED BY later
-WHERE due = 2 AND (run_at, seq) > (:a, :b) ORDER BY run_at, seq;
+SELECT run_at, seq, {look} FROM job INDEXED BY later WHERE due = 2 AND run_at = :a AND seq > :b
+UNION ALL
+SELECT run_at, seq, {look} FROM job INDEXED BY later WHERE due = 2 AND run_at > :a
+ORDER BY 1, 2;
 
 -- name: later_in
 SELECT run_at, seq, {look} FROM job INDEXED BY later_in
-WHERE due = 2 AND queue = :queue AND (run_at, seq) > (:a, :b) ORDER BY run_at, seq;
+WHERE due = 2 AND queue = :queue AND run_at = :a AND seq > :b
+UNION ALL
+SELECT run_at, seq, {look} FROM job INDEXED BY later_in
+WHERE due = 2 AND queue = :queue AND run_at > :a
+ORDER BY 1, 2;
 
 -- name: retrying
-SELECT run_at, seq, {look} FROM job INDEXED BY retrying
-WHERE state = 1 AND (run_at, seq) > (:a, :b) ORDER BY run_at, seq;
+SELECT run_at, seq, {look} FROM job INDEXED BY retrying WHERE state = 1 AND run_at = :a AND seq > :b
+UNION ALL
+SELECT run_at, seq, {look} FROM job INDEXED BY retrying WHERE state = 1 AND run_at > :a
+ORDER BY 1, 2;
 
 -- name: held
 -- Few, as many as workers: sorted, not kept in order.
@@ -61,12 +78,19 @@ WHERE state = 2 AND (updated_at, seq) < (:a, :b) ORDER BY updated_at DESC, seq D
 
 -- name: ended
 SELECT updated_at, seq, {look} FROM job INDEXED BY ended
-WHERE state = :state AND state > 2 AND (updated_at, seq) < (:a, :b) ORDER BY updated_at DESC, seq DESC;
+WHERE state = :state AND state > 2 AND updated_at = :a AND seq < :b
+UNION ALL
+SELECT updated_at, seq, {look} FROM job INDEXED BY ended
+WHERE state = :state AND state > 2 AND updated_at < :a
+ORDER BY 1 DESC, 2 DESC;
 
 -- name: ended_in
 SELECT updated_at, seq, {look} FROM job INDEXED BY ended_in
-WHERE queue = :queue AND state = :state AND state > 2 AND (updated_at, seq) < (:a, :b)
-ORDER BY updated_at DESC, seq DESC;
+WHERE queue = :queue AND state = :state AND state > 2 AND updated_at = :a AND seq < :b
+UNION ALL
+SELECT updated_at, seq, {look} FROM job INDEXED BY ended_in
+WHERE queue = :queue AND state = :state AND state > 2 AND updated_at < :a
+ORDER BY 1 DESC, 2 DESC;
 
 -- name: tagged
 SELECT job FROM tag WHERE tag = :tag AND job < :a ORDER BY job DESC;
