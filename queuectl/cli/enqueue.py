@@ -75,7 +75,7 @@ def run(ctx: click.Context, /, arguments: tuple[str, ...], **said: Any) -> None:
     elif file is not None or arguments == ("-",):
         jobs = _from_lines(maker, *_read(file), options)
     else:
-        jobs = [maker.job({**options, **_object(arguments)})]
+        jobs = [maker.job(_under(options, _object(arguments)))]
     receipts = _store(program, jobs)
     _report(program, jobs, receipts, as_json)
 
@@ -92,6 +92,15 @@ def _options(said: dict[str, Any]) -> dict[str, Any]:
             name: _value(text) for name, text in (_pair(item, "--set") for item in options["executor_options"])
         }
     return options
+
+
+def _under(options: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """What is asked for, with the options beneath it: what a job says itself counts."""
+    if not options:
+        return asked
+    from queuectl.core.specs import under
+
+    return under(options, asked)
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:
@@ -142,8 +151,9 @@ def _from_lines(maker: Maker, data: bytes, name: str, options: dict[str, Any]) -
     """The jobs of a file. The complaint about a line names its number."""
     from queuectl.core.specs import parse_object
 
-    if "id" in options:
-        raise click.UsageError("--id names one job: in a file each line may have its own")
+    for single in ("id", "unique"):
+        if single in options:
+            raise click.UsageError(f"--{single} is for one job: in a file each line may have its own")
     jobs: list[NewJob] = []
     add, line_job, job = jobs.append, maker.line, maker.job
     ids: set[str] = set()
@@ -157,7 +167,7 @@ def _from_lines(maker: Maker, data: bytes, name: str, options: dict[str, Any]) -
             if line[0] != "{":
                 add(job({**options, "command": line}) if options else line_job(line))
                 continue
-            made = job({**options, **parse_object(line)})
+            made = job(_under(options, parse_object(line)))
             if made.id is not None:
                 if made.id in ids:
                     raise BadInput(f"id {made.id!r} stands on an earlier line too")

@@ -48,6 +48,8 @@ def command(
       queuectl list --state failed --state dead --since 2h
       queuectl list --queue mail --tag nightly --all --json
       queuectl retry $(queuectl list --state cancelled --ids)
+
+    With --state, state by state: ended jobs by when they ended, waiting ones in the order they will run.
     """
     jobs = list(
         program.queue.find(

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("id", metavar="ID")
+@click.option("--reveal", is_flag=True, help="Show values of variables whose names sound like secrets.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
-def command(program: Program, id: str, as_json: bool) -> None:
+def command(program: Program, id: str, reveal: bool, as_json: bool) -> None:
     """Show one job: how it is set, why it is where it is, its attempts, what people did to it.
 
     \b
@@ -26,10 +27,10 @@ def command(program: Program, id: str, as_json: bool) -> None:
       queuectl show @last
       queuectl show nightly-backup --json
     """
-    show_job(program, program.queue.resolve(id), as_json)
+    show_job(program, program.queue.resolve(id), as_json, reveal)
 
 
-def show_job(program: Program, id: str, as_json: bool) -> None:
+def show_job(program: Program, id: str, as_json: bool, reveal: bool = False) -> None:
     """The job of this very id, as JSON or for people."""
     from queuectl.core.shapes import detail_shape, why_waiting
 
@@ -38,13 +39,14 @@ def show_job(program: Program, id: str, as_json: bool) -> None:
     stat = next((stat for stat in queue.stat() if stat.name == job.spec.queue), None)
     waits = why_waiting(job, stat, time.time_ns() // 1_000_000)
     if as_json:
-        emit_json(detail_shape(job, history, waits))
+        shape = detail_shape(job, history, waits)
+        emit_json(shape | {"env": dict(job.spec.env)} if reveal else shape)
     else:
-        _print(job, history, waits)
+        _print(job, history, waits, reveal)
 
 
-def _print(job: Job, history: History, waits: str | None) -> None:
-    for name, value in _facts(job, waits):
+def _print(job: Job, history: History, waits: str | None, reveal: bool) -> None:
+    for name, value in _facts(job, waits, reveal):
         if value not in (None, "", ()):
             write(f"{name:<12} {safe_line(str(value))}\n")
     if history.attempts:
@@ -64,11 +66,12 @@ def _print(job: Job, history: History, waits: str | None) -> None:
         )
 
 
-def _facts(job: Job, waits: str | None) -> list[tuple[str, Any]]:
+def _facts(job: Job, waits: str | None, reveal: bool) -> list[tuple[str, Any]]:
     from queuectl.core.shapes import masked
     from queuectl.core.times import local, span
 
     spec, settings = job.spec, job.settings
+    env = spec.env if reveal else masked(spec.env)
     state = f"{job.state.value} ({job.reason})" if job.reason else job.state.value
     return [
         ("job", job.id),
@@ -85,7 +88,7 @@ def _facts(job: Job, waits: str | None) -> list[tuple[str, Any]]:
         ("executor", settings.executor),
         ("backoff", settings.backoff),
         ("cwd", spec.cwd),
-        ("env", " ".join(f"{name}={value}" for name, value in masked(spec.env).items())),
+        ("env", " ".join(f"{name}={value}" for name, value in env.items())),
         ("tags", ", ".join(spec.tags)),
         ("unique", spec.unique_key),
         ("held by", job.pool),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from queuectl.api.model import FINISHED, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from io import FileIO
 
     from queuectl.api.model import Job
     from queuectl.api.storage import Storage
@@ -35,7 +37,7 @@ def stored(storage: Storage, id: str, attempt: int, stream: str, offset: int = 0
 class Live:
     """The files that the worker of a running job writes to, held open."""
 
-    def __init__(self, files: dict[str, int]) -> None:
+    def __init__(self, files: dict[str, FileIO]) -> None:
         self.files = files
         self.offsets = dict.fromkeys(files, 0)
 
@@ -50,7 +52,7 @@ class Live:
         live = Live({})
         try:
             for stream in STREAMS:
-                live.files[stream] = os.open(worker.output_path(stream), os.O_RDONLY | os.O_CLOEXEC)
+                live.files[stream] = open(worker.output_path(stream), "rb", buffering=0)  # noqa: SIM115 - held until close
                 live.offsets[stream] = 0
         except OSError:
             pass
@@ -62,22 +64,22 @@ class Live:
 
     def size(self, stream: str) -> int:
         """How much was written so far, whether or not all of it was kept."""
-        return os.fstat(self.files[stream]).st_size
+        return os.fstat(self.files[stream].fileno()).st_size
 
     def read_at(self, stream: str, offset: int, size: int) -> bytes:
         """Bytes as they stand in the file; what was not kept reads as zeros."""
-        return os.pread(self.files[stream], size, offset)
+        self.files[stream].seek(offset)
+        return self.files[stream].read(size)
 
     def fresh(self, stream: str) -> Iterator[bytes]:
         """What was written since the last call; a gap that was not kept is told in its place."""
-        fd = self.files[stream]
-        end = os.fstat(fd).st_size
+        fd, end = self.files[stream].fileno(), self.size(stream)
         while self.offsets[stream] < end:
             at = self.offsets[stream]
             start = _data_from(fd, at, end)
             if start > at:
                 yield b"\n[%d bytes were not kept]\n" % (start - at)
-            piece = os.pread(fd, min(PIECE, _data_to(fd, start, end) - start), start)
+            piece = self.read_at(stream, start, min(PIECE, _data_to(fd, start, end) - start))
             self.offsets[stream] = start + len(piece)
             if not piece:
                 return
@@ -85,14 +87,14 @@ class Live:
 
     def close(self) -> None:
         """Let the worker have its files back. Idempotent."""
-        for fd in self.files.values():
-            os.close(fd)
+        for file in self.files.values():
+            file.close()
         self.files = {}
 
 
 def _data_from(fd: int, offset: int, end: int) -> int:
     """The first byte from *offset* on that was kept: where a cap has punched a hole, the hole's end."""
-    if not hasattr(os, "SEEK_DATA"):
+    if sys.platform == "win32" or not hasattr(os, "SEEK_DATA"):
         return offset
     try:
         return os.lseek(fd, offset, os.SEEK_DATA)
@@ -102,7 +104,7 @@ def _data_from(fd: int, offset: int, end: int) -> int:
 
 def _data_to(fd: int, offset: int, end: int) -> int:
     """Where the data that begins at *offset* ends, and a hole begins."""
-    if not hasattr(os, "SEEK_HOLE") or offset >= end:
+    if sys.platform == "win32" or not hasattr(os, "SEEK_HOLE") or offset >= end:
         return end
     try:
         return min(end, os.lseek(fd, offset, os.SEEK_HOLE))

@@ -168,6 +168,14 @@ class Maker:
         return normpath(join(self.frame.base, path))
 
 
+def under(options: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """*asked*, and of *options* what it does not say itself, under whatever name."""
+    said = {KEYS.get(key) for key, value in asked.items() if value is not None}
+    if said & {"run_at", "delay"}:
+        said |= {"run_at", "delay"}
+    return {**{key: value for key, value in options.items() if KEYS.get(key) not in said}, **asked}
+
+
 # --- JSON ---------------------------------------------------------------------------------------
 
 

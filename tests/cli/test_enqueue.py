@@ -87,6 +87,45 @@ def test_options_hold_for_every_line_that_does_not_say_otherwise(cli: Cli) -> No
     assert (second["queue"], second["priority"], second["tags"]) == ("b", 5, [])
 
 
+def test_what_a_job_says_itself_counts_under_whatever_name(cli: Cli) -> None:
+    options = ["--timeout", "5", "--in", "1h", "--max-retries", "1"]
+    id = cli.ok("enqueue", *options, '{"command": "x", "timeout_sec": 7, "run_at": "2030-01-01T00:00:00Z"}')
+    job = stored(cli, id)
+    assert (job["timeout_sec"], job["run_at"], job["max_retries"]) == (7.0, "2030-01-01T00:00:00.000Z", 1)
+
+
+@pytest.mark.parametrize("option", ["--id", "--unique"])
+def test_what_names_one_job_is_not_for_a_file(cli: Cli, option: str) -> None:
+    assert option in cli.refused("enqueue", option, "x", "-", stdin="a\nb\n", code=2)
+
+
+def test_a_plugin_may_change_and_refuse_jobs(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "guard.py").write_text(
+        "from queuectl.api import JobRejected, hookimpl\n"
+        "@hookimpl\n"
+        "def queuectl_prepare(jobs):\n"
+        "    for n, job in enumerate(jobs):\n"
+        "        if 'rm' in job.command: raise JobRejected('no rm here')\n"
+        "        if 'zero' in job.command: 1 / 0\n"
+        "        jobs[n] = job._replace(tags=(*job.tags, 'seen'))\n"
+    )
+    config = tmp_path / "q.toml"
+    config.write_text('[plugins]\nfiles = ["guard.py"]\n')
+    assert cli("--config", str(config), "enqueue", "-", stdin="a\nb\n").code == 0
+    assert [job["tags"] for job in cli("list", "--json").json] == [["seen"], ["seen"]]
+    assert "no rm here" in cli.refused("--config", str(config), "enqueue", "-", stdin="c\nrm -rf x\n", code=65)
+    assert "guard" in cli.refused("--config", str(config), "enqueue", "-c", "zero", code=70)
+    assert len(cli("list", "--json").json) == 2
+
+
+def test_values_that_sound_secret_are_dots_unless_revealed(cli: Cli) -> None:
+    id = cli.ok("enqueue", "--env", "API_TOKEN=canary", "--env", "A=1", "--", "true")
+    for words in (["show", id], ["show", id, "--json"], ["list", "--json"]):
+        assert "canary" not in cli.ok(*words)
+    assert "canary" in cli.ok("show", id, "--reveal")
+    assert cli("show", id, "--reveal", "--json").json["env"]["API_TOKEN"] == "canary"
+
+
 @pytest.mark.parametrize(
     ("bad", "word"),
     [

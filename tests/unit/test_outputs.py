@@ -33,7 +33,7 @@ def test_the_tail_is_what_tail_says_however_it_is_read(data: bytes, lines: int, 
 def test_what_was_written_since_is_read_once(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_bytes(b"abc")
-    live = Live({"stdout": os.open(path, os.O_RDONLY)})
+    live = Live({"stdout": path.open("rb", buffering=0)})
     assert b"".join(live.fresh("stdout")) == b"abc"
     with path.open("ab") as file:
         file.write(b"def")
@@ -52,6 +52,7 @@ def test_a_hole_is_told_and_not_read(tmp_path: Path) -> None:
     if failed:
         os.close(fd)
         pytest.skip("this file system cannot punch holes")
-    live = Live({"stdout": fd})
+    os.close(fd)
+    live = Live({"stdout": path.open("rb", buffering=0)})
     assert b"".join(live.fresh("stdout")) == b"h" * 65536 + b"\n[1048576 bytes were not kept]\n" + b"t" * 65536
     live.close()
