@@ -8,7 +8,7 @@ import click
 
 from queuectl.api.errors import WrongState
 from queuectl.api.model import State
-from queuectl.cli.render import emit_json, say, table
+from queuectl.cli.render import emit_json_array, say, table
 
 if TYPE_CHECKING:
     from queuectl.api.model import Job
@@ -40,13 +40,12 @@ def list_(program: Program, queues: tuple[str, ...], limit: int, everything: boo
       queuectl dlq list --queue mail --json
     """
     found = program.queue.find(states=[State.DEAD], queues=queues or None, limit=None if everything else limit)
-    jobs = list(found)
     if as_json:
         from queuectl.core.shapes import job_shape
 
-        emit_json([job_shape(job) for job in jobs])
+        emit_json_array(map(job_shape, found))
     else:
-        _print(jobs)
+        _print(list(found))
 
 
 def _print(jobs: list[Job]) -> None:

@@ -9,7 +9,7 @@ import click
 from queuectl.api.errors import BadInput
 from queuectl.api.model import State
 from queuectl.cli.lazy import did_you_mean
-from queuectl.cli.render import emit_json, is_terminal, say, table
+from queuectl.cli.render import emit_json_array, is_terminal, say, table, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,24 +51,23 @@ def command(
 
     With --state, state by state: ended jobs by when they ended, waiting ones in the order they will run.
     """
-    jobs = list(
-        program.queue.find(
-            states=parse_states(states) if states else None,
-            queues=queues or None,
-            tags=tags or None,
-            since=parse_since(since) if since else None,
-            text=text or None,
-            limit=None if everything else limit,
-        )
+    found = program.queue.find(
+        states=parse_states(states) if states else None,
+        queues=queues or None,
+        tags=tags or None,
+        since=parse_since(since) if since else None,
+        text=text or None,
+        limit=None if everything else limit,
     )
     if as_json:
         from queuectl.core.shapes import job_shape
 
-        emit_json([job_shape(job) for job in jobs])
+        emit_json_array(map(job_shape, found))
     elif ids:
-        for job in jobs:
-            click.echo(job.id)
+        for job in found:
+            write(f"{job.id}\n")
     else:
+        jobs = list(found)
         show_jobs(jobs)
         if len(jobs) == limit and not everything and is_terminal():
             say(f"the first {limit}; --limit N or --all shows more")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 #: What is escaped: C0 but tab and newline, DEL, C1, bidirectional overrides, line separators, lone surrogates.
 _UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]"
@@ -70,6 +70,18 @@ def emit_json(document: Any) -> None:
         write(json.dumps(document, indent=2) + "\n")
     else:
         write(json.dumps(document, separators=(", ", ": ")) + "\n")
+
+
+def emit_json_array(items: Iterable[Any]) -> None:
+    """The same for an array of any length: written as it comes, so that a million jobs need no memory."""
+    import json
+
+    indent = 2 if is_terminal() else None
+    lead = "["
+    for item in items:
+        write(lead + json.dumps(item, indent=indent))
+        lead = ", " if indent is None else ",\n"
+    write("[]\n" if lead == "[" else "]\n")
 
 
 def table(
