@@ -61,7 +61,9 @@ class App:
             storage.close()
 
     def log(self, line: str) -> None:
-        """One line for people, on stderr."""
+        """One line for people, on stderr. What a terminal would obey is made visible: plugins and files wrote it."""
+        if not line.isprintable():
+            line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
         try:
             print(f"queuectl: {line}", file=sys.stderr, flush=True)
         except (OSError, ValueError):  # nobody listens any more

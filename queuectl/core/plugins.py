@@ -324,6 +324,8 @@ class Plugins:
         self._configured: list[Plugin] | None = None
         self._failures: dict[tuple[str, str], Failure] = {}
         self._plain: bool | None = None
+        #: Set by a process that does not want to wait for ever: calls an implementation, with a time limit or so.
+        self.around: Callable[[Callable[[], Any]], Any] = _just_call
 
     @property
     def failures(self) -> Sequence[Failure]:
@@ -739,7 +741,7 @@ class Plugins:
         assert self._manager is not None
         trace = self._manager.trace.root.get("hook")
         trace(impl.function.__name__, "in", impl.plugin_name, dict(arguments))
-        result = impl.function(*[arguments[name] for name in impl.argnames])
+        result = self.around(partial(impl.function, *[arguments[name] for name in impl.argnames]))
         trace(impl.function.__name__, "in", impl.plugin_name, "-->", result)
         return result
 
@@ -758,6 +760,10 @@ class Plugins:
         if not quiet and count & (count - 1) == 0:
             often = f" ({count} times so far)" if count > 1 else ""
             self._log(f"warning: plugin {owner}: {hook}: {explain(error)}{often}")
+
+
+def _just_call(call: Callable[[], Any]) -> Any:
+    return call()
 
 
 def _matching(plugins: Iterable[Plugin], kind: str, wanted: str) -> list[tuple[Provider[Any], Plugin]]:

@@ -238,7 +238,7 @@ class _Attempt:
             outcome = self._follow(handle)
         except StartFailed as error:
             outcome = Outcome(OutcomeKind.START_FAILED, error.code, detail=str(error))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # whatever an executor does, and wants to leave, is an outcome
             outcome = Outcome(OutcomeKind.START_FAILED, 126, detail=f"the executor failed: {_sentence(error)}")
             self.worker.log(f"job {self.claim.job.id}: {outcome.detail}")
             outcome = outcome._replace(left=self._abandon(handle))
@@ -463,6 +463,7 @@ class Policies:
             from queuectl.core.app import App
 
             self._plugins = App.reopen(self._setup.arguments).plugins
+            self._plugins.around = self._guarded  # each by itself: one that hangs does not use up the others' time
         return self._plugins
 
     def _prepare(self) -> None:

@@ -13,7 +13,9 @@ PAGE = ROOT / "docs" / "howto" / "write-a-plugin.md"
 
 
 def test_the_plugin_of_the_page_passes_the_tests_of_the_page(tmp_path: Path) -> None:
-    blocks = re.findall(r"^```python\n# ([a-z_]+\.py)\b[^\n]*\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    blocks = re.findall(
+        r"^```python\n# ([a-z_]+\.py)\b[^\n]*\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S
+    )
     files = dict(blocks)
     assert {"conftest.py", "ladder.py", "test_ladder.py"} <= files.keys()
     for name, text in files.items():
