@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -48,38 +47,39 @@ def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -
 
 
 class PoolProcess:
-    """A ``worker start`` that this test started."""
+    """A ``worker start`` that this test started. It logs to a file: workers that outlive it hold its stderr open."""
 
-    def __init__(self, popen: subprocess.Popen[str]) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], log: Path) -> None:
         self.popen = popen
-        self.lines: list[str] = []
+        self.log = log
 
     @property
     def pid(self) -> int:
         return self.popen.pid
 
+    def lines(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
     def await_line(self, text: str, deadline: float = DEADLINE) -> str:
-        """Read its stderr until a line has *text*; that line."""
-        assert self.popen.stderr is not None
-        end = time.monotonic() + deadline
-        while time.monotonic() < end:
-            if select.select([self.popen.stderr], [], [], 0.1)[0]:
-                line = self.popen.stderr.readline()
-                if not line:
-                    break
-                self.lines.append(line.rstrip("\n"))
-                if text in line:
-                    return self.lines[-1]
-        raise AssertionError(f"no line with {text!r}; it said: {self.lines}")
+        """The first line of its log with *text*, as soon as there is one."""
+
+        def look() -> str | None:
+            ended = self.popen.poll() is not None
+            line = next((line for line in self.lines() if text in line), None)
+            assert line or not ended, f"it ended without a line with {text!r}: {self.lines()}"
+            return line
+
+        return str(until(look, f"a line with {text!r} in {self.log}", deadline))
 
     def signal(self, number: int) -> None:
         self.popen.send_signal(number)
 
     def end(self, deadline: float = DEADLINE) -> int:
         """Wait for its end; the exit status."""
-        _out, err = self.popen.communicate(timeout=deadline)
-        self.lines += err.splitlines()
-        return self.popen.returncode
+        try:
+            return self.popen.wait(deadline)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it did not end; it said: {self.lines()}") from None
 
 
 class Driver:
@@ -110,7 +110,14 @@ class Driver:
     def run(self, *args: str, input: str | None = None, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """One command line, to its end. *code* is the exit status it must have; None: any."""
         done = subprocess.run(
-            self.words(*args), input=input, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=60
+            self.words(*args),
+            check=False,
+            input=input,
+            env=self.env,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert "Traceback" not in done.stderr, done.stderr
         if code is not None:
@@ -136,16 +143,17 @@ class Driver:
 
     def start(self, *args: str, prefix: Sequence[str] = ()) -> PoolProcess:
         """A pool in the background, up when this returns."""
-        popen = subprocess.Popen(
-            [*prefix, *self.words("worker", "start", *args)],
-            env=self.env,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        pool = PoolProcess(popen)
+        log = self.folder / f"pool-{len(self.pools)}.log"
+        with log.open("wb") as stderr:
+            popen = subprocess.Popen(
+                [*prefix, *self.words("worker", "start", *args)],
+                env=self.env,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
+        pool = PoolProcess(popen, log)
         self.pools.append(pool)
         pool.await_line("serves")
         return pool
@@ -165,8 +173,6 @@ class Driver:
             if pool.popen.poll() is None:
                 pool.popen.kill()
             pool.popen.wait()
-            if pool.popen.stderr is not None:
-                pool.popen.stderr.close()
         for path in self.run_dir.glob("*.lock") if self.run_dir.is_dir() else ():
             from queuectl.core.rundir import read_worker
 

@@ -54,6 +54,8 @@ if sys.platform == "win32":
 
 LOOK_EVERY = 1.0  # an idle pool asks so often whether something has changed, should a wake-up have been lost
 SWEEP_EVERY = 1.0  # so often it looks for dead pools and for orphans that have ended
+AGAIN = 0.05  # while a takeover is under way, or a pool has just been seen dead
+TAKE_OVER = 500  # claims in one step
 INHERIT_EVERY = 15.0  # so often it looks for leases that ran out with nobody of this host to know why
 FAR, MINUTE = float("inf"), 60.0  # the wall clock may be set: a known moment is looked at again after a minute
 BURIAL = 1.0  # so long the keeper may take to say that a dead worker's tree is ended
@@ -142,6 +144,8 @@ class Pool:
         self._held: dict[str, Claim] = {}  # every claim of ours, whoever has it
         self._recipes: dict[tuple[str, str], list[Any]] = {}
         self._look_at = 0.0  # when to ask for work, as far as is known
+        self._swept = False  # whether we have looked for what dead pools left
+        self._back_by = 0.0  # when the last job that was lost here is due again
         self._looked = False  # at least once, with a worker to give a job to
         self._net_at = 0.0  # when to look whether we missed something
         self._inherit_at = 0.0
@@ -240,7 +244,12 @@ class Pool:
             return True
         if self.options.max_jobs is not None and self.done >= self.options.max_jobs:
             return True
-        return self.options.until_empty and self._look_at > time.monotonic() and self._looked and self._nothing_due()
+        return self.options.until_empty and self._idle() and self._nothing_due()
+
+    def _idle(self) -> bool:
+        """Whether we have looked everywhere, and nothing lost is about to come back."""
+        now = time.monotonic()
+        return self._looked and self._swept and not self._suspects and now >= self._back_by and now < self._look_at
 
     def _nothing_due(self) -> bool:
         """Whether in the open queues that this pool serves nothing is due and no retry is to come."""
@@ -680,6 +689,8 @@ class Pool:
         state = settlement.state
         if state is State.DEAD:
             self.died_dead += 1
+        elif state is State.PENDING and settlement.delay:
+            self._back_by = max(self._back_by, time.monotonic() + settlement.delay + 0.01)
         if state is not State.COMPLETED or self.options.verbose:
             then = f", next try in {settlement.delay:.3g} s" if settlement.delay else ""
             self.log(f"job {job.id} attempt {job.attempts} {state.value}: {settlement.reason}{then}")
@@ -795,14 +806,15 @@ class Pool:
                 self._inherit_at = now + INHERIT_EVERY
                 self._inherit([record.id for record in [*alive, *dead]])
             if dead and self._suspects >= {record.id for record in dead}:
-                self._take_over([record.id for record in alive], dead)
+                self._take_over([record.id for record in alive], dead, now)
         except StorageError as error:
             self._later(now, error)
         fresh = {record.id for record in dead} - self._suspects
         if fresh:
             # A dying process closes its lock and its sockets one after the other: look twice before believing it.
-            self._sweep_at = now + 0.05
+            self._sweep_at = now + AGAIN
         self._suspects = frozenset(record.id for record in dead)
+        self._swept = True
 
     def _inherit(self, known: list[str]) -> None:
         """Adopt the claims of pools that have no record here and whose lease has run out: another host's, or none's."""
@@ -811,25 +823,24 @@ class Pool:
             for legacy in self.takeover.sort([claim], same_boot=False):
                 self._keep(legacy, claim)
 
-    def _take_over(self, alive: list[str], dead: list[PoolRecord]) -> None:
+    def _take_over(self, alive: list[str], dead: list[PoolRecord], now: float) -> None:
+        """Adopt what dead pools of this host held; when all of it is stored, remove what they left.
+
+        The lock is kept from the first to the last, so that nobody removes what another still reads.
+        """
         if not self.takeover.acquire():
             return
-        try:
-            names = [record.id for record in dead]
-            same_boot = all(here(record) for record in dead)
-            pending = False
-            while claims := self.storage.reap(
-                self.id, dead=names, alive=[*alive, self.id], limit=500, lease=self.options.lease
-            ):
-                pending = True
-                for claim in claims:
-                    self._held[claim.job.id] = claim
-                by_id = {claim.job.id: claim for claim in claims}
-                for legacy in self.takeover.sort(claims, same_boot=same_boot):
-                    self._keep(legacy, by_id[legacy.settlement.id])
-            if not pending and not self._unsettled:
-                self.takeover.clean(dead)
-        finally:
+        self._sweep_at = now + AGAIN
+        names = [record.id for record in dead]
+        same_boot = all(here(record) for record in dead)
+        claims = self.storage.reap(
+            self.id, dead=names, alive=[*alive, self.id], limit=TAKE_OVER, lease=self.options.lease
+        )
+        self._held.update({claim.job.id: claim for claim in claims})
+        for legacy in self.takeover.sort(claims, same_boot=same_boot):
+            self._keep(legacy, self._held[legacy.settlement.id])
+        if not claims and not self._unsettled:
+            self.takeover.clean(dead)
             self.takeover.release()
 
 

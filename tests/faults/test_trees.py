@@ -29,8 +29,8 @@ KINDS = {
         "while :; do sleep 1000.MARK; done"
     ),
     "stopped": (
-        "(setsid sh -c 'sleep 1000.MARK & kill -STOP $$' &); sleep 1000.MARK & sleep 0.1; echo up >> UP; kill -STOP $$; "
-        "sleep 1000.MARK"
+        "(setsid sh -c 'sleep 1000.MARK & kill -STOP $$' &); sleep 1000.MARK & sleep 0.1; echo up >> UP; "
+        "kill -STOP $$; sleep 1000.MARK"
     ),
     "pipeline": "sleep 1000.MARK | sleep 1000.MARK | (echo up >> UP; sleep 1000.MARK)",
     "orphans of orphans": (
