@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 if sys.platform == "win32":
     raise ImportError("process trees are ended on Linux and macOS only")
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
 #: Rounds of killing direct children before the tree is stopped as a whole first; a fork bomb needs that.
 PATIENCE_ROUNDS, PATIENCE_SECONDS = 20, 0.2
 #: A tree that has not ended by then holds something that cannot be killed (D state, setuid).
@@ -44,6 +44,17 @@ def become_subreaper() -> bool:
     import ctypes
 
     return bool(ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def is_subreaper() -> bool:
+    """Whether orphans among this process's descendants become its children."""
+    if not sys.platform.startswith("linux") or _off("SUBREAPER"):
+        return False
+    import ctypes
+
+    answer = ctypes.c_int(0)
+    asked = ctypes.CDLL(None, use_errno=True).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    return asked == 0 and answer.value == 1
 
 
 def children(pid: int | str = "self") -> list[int]:

@@ -75,10 +75,16 @@ def find_program(name: str, env: Mapping[str, str], cwd: str | None) -> str:
 
 
 class ProcessHandle(Handle):
-    """A running child, the leader of its own session and process group."""
+    """A running child, the leader of its own session and process group.
 
-    def __init__(self, pid: int) -> None:
+    *mark* is given where orphans do not fall to this process: what the job leaves is then looked for by session and
+    by that mark in its environment.
+    """
+
+    def __init__(self, pid: int, mark: str | None = None) -> None:
         self.pid = pid
+        self._mark = mark
+        self._spent = False
         self.ident = f"pid:{pid}"
         self._pidfd = trees.open_pidfd(pid)
         self._poller = _ExitPipe(pid) if self._pidfd is None else None
@@ -90,6 +96,8 @@ class ProcessHandle(Handle):
         return self._pidfd
 
     def stop(self, force: bool = False) -> None:
+        if self._spent:  # its pid may be anybody's by now
+            return
         if not force:
             trees.send_group(self.pid, signal.SIGTERM)
             trees.send_group(self.pid, signal.SIGCONT)
@@ -98,10 +106,18 @@ class ProcessHandle(Handle):
         trees.send(self.pid, signal.SIGKILL)
 
     def collect(self) -> Outcome | None:
+        left = 0
+        if self._mark is not None and sys.platform == "linux":
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return None
+            left = self._end_unseen(self._mark)  # while the leader is not reaped: the number of its session is its own
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid == 0:
             return None
-        left = trees.end_children() if trees.reap() else 0
+        self._spent = True
+        if self._mark is not None and sys.platform != "linux":
+            left = self._end_unseen(self._mark)
+        left += trees.end_children() if trees.reap() else 0
         if self._pidfd is not None:
             os.close(self._pidfd)
         if self._poller is not None:
@@ -110,6 +126,11 @@ class ProcessHandle(Handle):
         if code >= 0:
             return Outcome(OutcomeKind.EXITED, code, left=left)
         return Outcome(OutcomeKind.SIGNALLED, -code, left=left)
+
+    def _end_unseen(self, mark: str) -> int:
+        """End what the job left and nobody hands to us; how many could not be ended."""
+        trees.send_group(self.pid, signal.SIGKILL)
+        return trees.end_marked(mark, (self.pid,))
 
 
 class _ExitPipe:
@@ -148,6 +169,7 @@ class SubprocessExecutor(Executor):
         self.nice = nice
         self.umask = umask
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._sees_orphans = trees.is_subreaper()
 
     def start(self, run: Run) -> Handle:
         argv = run.argv if run.argv is not None else plain_words(run.shell or "")
@@ -162,7 +184,7 @@ class SubprocessExecutor(Executor):
                 os.setpriority(os.PRIO_PROCESS, pid, nice)
             except OSError as error:
                 run.log(f"cannot run job {run.claim.job.id} at nice {nice}: {error.strerror}")
-        return ProcessHandle(pid)
+        return ProcessHandle(pid, None if self._sees_orphans else f"QUEUECTL_RUN={run.env.get('QUEUECTL_RUN', '')}")
 
     def _spawn(self, program: str, argv: tuple[str, ...], run: Run) -> int:
         """posix_spawn knows no directory and no umask: this process, which has one job, lends it its own."""

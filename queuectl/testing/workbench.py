@@ -79,6 +79,7 @@ class Workbench:
     def start(self, command: Any, **run: Any) -> Running:
         """Start a shell line (a text) or an argv; *run* are fields of :class:`~queuectl.api.executor.Run`."""
         self._count += 1
+        run.setdefault("own_env", {"QUEUECTL_RUN": f"bench.{os.getpid()}.{self._count}"})  # as core marks every run
         paths = [self.folder / f"{self._count}.{name}" for name in ("out", "err")]
         files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) for path in paths]
         try:

@@ -28,3 +28,9 @@ class TestSubprocessWithoutPidfds(TestSubprocess):
     @pytest.fixture(autouse=True)
     def without(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("QUEUECTL_NO_PIDFD", "1")
+
+
+class TestSubprocessWithoutSubreaper(TestSubprocess):
+    @pytest.fixture(autouse=True)
+    def without(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("QUEUECTL_NO_SUBREAPER", "1")
