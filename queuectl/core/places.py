@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from queuectl.api.errors import StorageError
+
 #: Stands for the home of a user who has none, as in some containers: nothing is there, and nothing can be made there.
 NOWHERE = "/nonexistent"
 
@@ -42,4 +44,6 @@ def private_dir(path: str) -> str:
             os.mkdir(path, 0o700)
         except FileExistsError:
             pass
+        except OSError as error:
+            raise StorageError(f"cannot make the folder {path}: {(error.strerror or str(error)).lower()}") from error
     return path

@@ -139,6 +139,15 @@ def test_a_store_in_a_folder_that_is_missing_is_told(cli: Cli, tmp_path: Path) -
     assert str(tmp_path / "no" / "such") in said
 
 
+@pytest.mark.skipif(not os.path.isdir("/sys/kernel"), reason="there is no folder here that nobody may write to")
+def test_a_place_that_nobody_may_write_to_is_told(cli: Cli) -> None:
+    """Not even root."""
+    cli.refused("--db", "/sys/kernel/q.db", "enqueue", "--", "true", code=75)
+    assert "/sys/kernel/state" in cli.refused(
+        "enqueue", "--", "true", env={"XDG_STATE_HOME": "/sys/kernel/state"}, code=75
+    )
+
+
 def test_a_store_that_is_a_folder_is_told(cli: Cli, tmp_path: Path) -> None:
     result = cli("--db", str(tmp_path), "list")
     assert result.code in (75, 78), result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from queuectl.api.errors import StorageError
 from queuectl.api.markers import hookimpl
 from queuectl.api.providers import Context, Option, Provider
 from queuectl.api.storage import Ability
@@ -24,7 +25,12 @@ def open_sqlite(options: Mapping[str, Any], context: Context) -> Storage:
 
     path = options.get("path")
     if path is None:
-        os.makedirs(context.state_dir, mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(context.state_dir, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot make the folder {context.state_dir} for the database: {(error.strerror or str(error)).lower()}"
+            ) from error
         path = os.path.join(context.state_dir, DEFAULT_NAME)
     return SQLiteStorage(path, durability=options.get("durability", "full"))
 
