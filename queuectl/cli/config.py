@@ -104,7 +104,7 @@ def _change(program: Program, key: Key, data: bytes) -> None:
         _check_change(after, key)
     except ConfigError as error:
         raise ConfigError(f"{error}; nothing was written") from error
-    trusted = config.target.name == "project" and os.path.exists(path) and trust.is_trusted(path)
+    trusted = config.target.name != "user" and (not os.path.exists(path) or trust.is_trusted(path))
     write(path, data)
     if trusted:
         trust.trust(path)
@@ -417,9 +417,8 @@ def trust(program: Program, revoke: bool, as_json: bool) -> None:
     Such files run as you. Look at them first: after a change they have to be trusted again.
     """
     from queuectl.core import trust as book
-    from queuectl.core.config import find_project
 
-    project, _ = find_project(program.config_file)
+    project = _suspect(program)
     if project is None:
         raise ConfigError("there is no queuectl.toml here or above that could be trusted")
     if revoke:
@@ -432,3 +431,14 @@ def trust(program: Program, revoke: bool, as_json: bool) -> None:
         emit_json({"file": project, "trusted": not revoke})
     else:
         say(f"{_shown(project)} {text}")
+
+
+def _suspect(program: Program) -> str | None:
+    """The file to trust. The configuration is not read for it: it may be the one that cannot be used yet."""
+    from queuectl.core.config import find_project
+
+    if db := program.db or os.environ.get("QUEUECTL_DB"):
+        store = os.path.abspath(os.path.expanduser(db)) + ".toml"
+        if os.path.exists(store):
+            return store
+    return find_project(program.config_file or os.environ.get("QUEUECTL_CONFIG") or None)[0]

@@ -69,8 +69,7 @@ class Config:
         self.notes: list[str] = []  # warnings, one line each, for whoever shows them
         self.untrusted = False
         self._barred: set[str] = set()  # notifiers that an untrusted file wants to run commands
-        if found and project is not None:
-            self._distrust(project)
+        self._distrust({"store", "project"} if found else {"store"})
         self._check()
 
     # -- reading ------------------------------------------------------------------------------------
@@ -196,25 +195,36 @@ class Config:
 
     # -- trust --------------------------------------------------------------------------------------
 
-    def _distrust(self, project: str) -> None:
-        """Leave out what a file that was merely found may not bring in: plugin files and commands to run."""
-        suspects = [key for key in self.entries if self.origin(key).layer == "project" and _runs_code(self, key)]
+    def _distrust(self, layers: set[str]) -> None:
+        """Leave out what a file that nobody named may not bring in: plugin files and commands to run.
+
+        That is a project file that was found by walking up, and the store file, which comes with its database.
+        """
+        suspects = [key for key in self.entries if self.origin(key).layer in layers and _runs_code(self, key)]
         if not suspects:
             return
         from .trust import is_trusted
 
-        if is_trusted(project):
-            return
-        self.untrusted = True
-        for key in suspects:
+        files = {path for path in {self.origin(key).where for key in suspects} if not is_trusted(path)}
+        for key in [key for key in suspects if self.origin(key).where in files]:
             if key[0] == "notifier":
                 self._barred.add(key[1])
             else:
-                del self.entries[key]
-        self.notes.append(
-            f"{shown_path(project)}: its plugin files and command notifiers are not loaded, because it was found and "
-            f"not named: look at it, then run 'queuectl config trust' or name it with --config"
-        )
+                self._fall_back(key, files)
+        self.untrusted = bool(files)
+        for path in sorted(files):
+            self.notes.append(
+                f"{shown_path(path)}: its plugin files and command notifiers are not loaded, because the file was "
+                f"found and not named: look at it, then run 'queuectl config trust' or name it with --config"
+            )
+
+    def _fall_back(self, key: Key, without: set[str]) -> None:
+        """Take a value from the highest layer that is none of these files."""
+        del self.entries[key]
+        for layer in self.layers:
+            if layer.path not in without and key in layer.entries:
+                self.entries[key] = layer.entries[key]
+                return
 
 
 def _runs_code(config: Config, key: Key) -> bool:

@@ -177,6 +177,16 @@ def test_a_trusted_file_that_config_set_changes_stays_trusted(home: Path, run: A
     assert "not loaded" in run("config", "get", "count").err
 
 
+def test_a_store_file_that_config_set_makes_is_trusted_and_one_that_was_there_is_not(home: Path, run: Any) -> None:
+    (home / "p.py").write_text("")
+    assert run("--db", "x.db", "config", "set", "plugins.files", "p.py").code == 0
+    assert run("--db", "x.db", "config", "get", "count") == (0, "2\n", "")
+    (home / "y.db.toml").write_text("[plugins]\nfiles = ['p.py']\n")
+    assert "not loaded" in run("--db", "y.db", "config", "get", "count").err
+    assert run("--db", "y.db", "config", "trust").err == "y.db.toml is trusted as it is now\n"
+    assert run("--db", "y.db", "config", "get", "count").err == ""
+
+
 def test_a_read_only_folder_is_one_sentence(home: Path, run: Any) -> None:
     (home / ".config").write_text("in the way")
     done = run("config", "set", "count", "7")

@@ -234,8 +234,8 @@ def test_a_user_without_a_home_has_no_files_and_no_fault(home: Path, monkeypatch
 
 
 UNTRUSTED = (
-    "queuectl.toml: its plugin files and command notifiers are not loaded, because it was found and not named: "
-    "look at it, then run 'queuectl config trust' or name it with --config"
+    "queuectl.toml: its plugin files and command notifiers are not loaded, because the file was found and not "
+    "named: look at it, then run 'queuectl config trust' or name it with --config"
 )
 
 
@@ -265,6 +265,17 @@ def test_a_user_may_name_a_command_notifier_and_a_found_file_may_not_change_it(h
     (home / "queuectl.toml").write_text("[notifier.mine]\ncommand = 'evil'")
     config = Config.load()
     assert (config.main.notifiers, config.notes) == ((), [UNTRUSTED])
+
+
+def test_a_store_file_brings_in_no_code_until_it_is_trusted(home: Path) -> None:
+    """A database may have come from anywhere, and its file with it."""
+    (home / "x.db.toml").write_text("[plugins]\nfiles = ['p.py']\n[worker]\ncount = 3\n")
+    user_file(home).write_text("[plugins]\nfiles = ['mine.py']\n")
+    config = Config.load(db="x.db")
+    assert (config.worker.count, config.plugins.files) == (3, (str(user_file(home).parent / "mine.py"),))
+    assert config.notes == [UNTRUSTED.replace("queuectl.toml", "x.db.toml")]
+    trust.trust(str(home / "x.db.toml"))
+    assert Config.load(db="x.db").plugins.files == (str(home / "p.py"),)
 
 
 # --- What a job gets -------------------------------------------------------------------------------------
