@@ -334,6 +334,20 @@ def test_a_full_disk_refuses_a_turn_as_a_whole(small_disk: Path) -> None:
     storage.close()
 
 
+def test_a_storage_is_not_made_without_space(small_disk: Path) -> None:
+    """And it is made by the next command that finds some."""
+    path = small_disk / "queue.db"
+    filler = small_disk / "filler"
+    with open(filler, "wb", buffering=0) as file, pytest.raises(OSError):
+        while True:
+            file.write(bytes(4096))
+    refusal(path, StorageFull)
+    filler.unlink()
+    storage = SQLiteStorage(str(path))
+    assert put(storage, job())
+    storage.close()
+
+
 # -- other versions -----------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from . import statements
 from .lock import WriteLock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 APPLICATION_ID = 0x51435431  # "QCT1", in the header of the file
@@ -57,14 +58,15 @@ class Database:
             self.lock = WriteLock(self.path + ".lock")
         except OSError as error:
             raise StorageError(f"cannot open the database {self.path}: {_why(error)}") from error
-        self.conn: apsw.Connection
         try:
             self._open()
-        except apsw.Error as error:
-            raise self.translate(error) from error
+        except BaseException as error:
+            failure = self.translate(error) if isinstance(error, apsw.Error) else error
+            self.close()
+            raise failure from None
         self.writing = Writing(self)
         self.reading = Reading(self)
-        self.execute = self.conn.execute
+        self.execute: Callable[..., Any] = self.conn.execute
 
     # -- opening ----------------------------------------------------------------------------------
 
@@ -85,21 +87,16 @@ class Database:
         self._create_file()
         self.conn = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=256)
         self.conn.set_busy_timeout(round(1000 * self.busy_seconds))
-        try:
-            # An empty file is somebody's about to be filled: looking into it could get in the way of that.
-            if os.stat(self.path).st_size == 0 or self._version() < newest_version():
-                self._lock()
-                try:
-                    self._migrate(self._version())
-                finally:
-                    self.lock.release()
-            self.conn.execute(_PRAGMAS.format(synchronous=_SYNCHRONOUS[self.durability]))
-            ((identity,),) = self.conn.execute("SELECT identity FROM meta")
-            self.identity = str(identity)
-        except BaseException:
-            self.conn.close()
-            self.lock.close()
-            raise
+        # An empty file is somebody's about to be filled: looking into it could get in the way of that.
+        if os.stat(self.path).st_size == 0 or self._version() < newest_version():
+            self._lock()
+            try:
+                self._migrate(self._version())
+            finally:
+                self.lock.release()
+        self.conn.execute(_PRAGMAS.format(synchronous=_SYNCHRONOUS[self.durability]))
+        ((identity,),) = self.conn.execute("SELECT identity FROM meta")
+        self.identity = str(identity)
 
     def _create_file(self) -> None:
         """Make the file with its mode; SQLite gives the same to the files it puts beside it."""
@@ -171,7 +168,8 @@ class Database:
         os.rename(part, copy)
 
     def close(self) -> None:
-        self.conn.close()
+        if hasattr(self, "conn"):
+            self.conn.close()
         self.lock.close()
 
     # -- transactions -----------------------------------------------------------------------------
@@ -205,7 +203,7 @@ class Database:
         name = self.path
         if isinstance(error, apsw.BusyError | apsw.LockedError):
             return StorageBusy(f"the database {name} is in use by another program; try again")
-        if isinstance(error, apsw.FullError) or _no_space(error):
+        if isinstance(error, apsw.FullError) or (isinstance(error, apsw.IOError) and self._no_space()):
             return StorageFull(f"no space left for the database {name}; nothing was stored")
         if isinstance(error, apsw.NotADBError | apsw.CorruptError):
             return StorageInvalid(f"the database {name} is damaged ({error}); restore a backup")
@@ -214,6 +212,11 @@ class Database:
         if isinstance(error, apsw.CantOpenError):
             return StorageError(f"the database {name} cannot be opened: may its folder be read and written?")
         return StorageError(f"the database {name} failed: {error}")
+
+    def _no_space(self) -> bool:
+        import errno
+
+        return hasattr(self, "conn") and self.conn.system_errno in (errno.ENOSPC, errno.EDQUOT)
 
     # -- what is remembered -----------------------------------------------------------------------
 
@@ -372,9 +375,3 @@ def filesystem_of(folder: str) -> str | None:
 
 def _why(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
-
-
-def _no_space(error: apsw.Error) -> bool:
-    import errno
-
-    return isinstance(error, apsw.IOError) and getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)

@@ -82,9 +82,8 @@ class _Folder:
         return os.path.join(self._path, name)
 
 
-def wake(home: str, but: Iterable[str] = ()) -> None:
-    """Tell everybody who listens. Never blocks, never fails: a wake-up that is lost costs a second."""
-    folder = os.path.join(home, "run")
+def wake(folder: str, but: Iterable[str] = ()) -> None:
+    """Tell everybody who listens in *folder*. Never blocks, never fails: a wake-up that is lost costs a second."""
     try:
         skip = {name + _SUFFIX for name in but}
         names = [name for name in os.listdir(folder) if name.endswith(_SUFFIX) and name not in skip]

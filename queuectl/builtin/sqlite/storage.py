@@ -6,6 +6,7 @@ The steps are imported when first taken: ``enqueue`` is typed in loops and needs
 from __future__ import annotations
 
 import time
+from os.path import exists
 from typing import TYPE_CHECKING, ClassVar
 
 from queuectl.api.model import Where
@@ -121,9 +122,11 @@ class SQLiteStorage(Storage):
         return changed(self._db)
 
     def _wake(self, *but: str) -> None:
-        from .listener import wake
+        run = self._db.home + "/run"
+        if exists(run):  # else nobody has listened yet
+            from .listener import wake
 
-        wake(self._db.home, but)
+            wake(run, but)
 
     # -- looking ----------------------------------------------------------------------------------
 
