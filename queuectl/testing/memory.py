@@ -200,7 +200,7 @@ class MemoryStorage(Storage):
         refused = tuple(each.id for each in turn.settlements if not self._settle(each, now))
         later = []
         for job in self._shelf.jobs.values():
-            if job.state in WAITING:
+            if job.state in WAITING and job.seq not in self._shelf.ready:
                 if job.run_at <= now:
                     self._shelf.ready.add(job.seq)
                 else:

@@ -136,6 +136,7 @@ def delete(db: Database, seq: int) -> None:
     if extra and (tags := json.loads(extra).get("tags")):
         db.execute(_SQL["delete_tags"], (seq, json.dumps(tags)))
     db.execute(_SQL["delete_attempts"], attempt_span(seq))
+    db.execute(_SQL["delete_released"], (seq,))
     db.execute(_SQL["delete_audits"], (seq,))
     db.execute(_SQL["delete_job"], (seq,))
 

@@ -74,13 +74,9 @@ def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened:
     row = find(db, settlement.id)
     if row is None:
         return False
-    seq, queue, state, held, released, attempts, run_at, cancel, pool, _ = row
+    seq, queue, state, held, attempts, run_at, cancel, pool = row
     if state != PROCESSING or held != token:
-        return token > 0 and (
-            (state != PROCESSING and held == token)
-            or released == token
-            or db.execute(_SQL["has_token"], (*attempt_span(seq), token)).fetchone() is not None
-        )
+        return applied_before(db, seq, token)
     new, reason = NUMBER[settlement.state], settlement.reason
     if cancel and new in (PENDING, FAILED):
         new, reason = CANCELLED, "cancelled"  # the pool had not heard of it: who was told it is cancelled is right
@@ -98,10 +94,11 @@ def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened:
         kind = outcome.kind.value if new == PENDING else (State.CANCELLED if new == CANCELLED else settlement.state)
         tally.run(now, queue, kind, max(0, outcome.ended_at - outcome.started_at))
     else:
-        attempts, released = attempts - 1, token
+        attempts -= 1
+        db.execute(_SQL["release"], (seq, token))
     db.execute(
         _SQL["settle"],
-        (new, due, run_at, now, attempts, settlement.tries, settlement.losses, released, reason, seq),
+        (new, due, run_at, now, attempts, settlement.tries, settlement.losses, reason, seq),
     )
     tally.move(queue, (PROCESSING, NOT_WAITING), (new, due))
     if settlement.then:
@@ -110,6 +107,14 @@ def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened:
     for delivery in settlement.deliveries:
         db.execute(_ENQUEUE["delivery"], (delivery.target, event_text(delivery.event)))
     return True
+
+
+def applied_before(db: Database, seq: int, token: int) -> bool:
+    """Whether a settlement under *token* is a repeat of one that was applied."""
+    return bool(
+        db.execute(_SQL["has_token"], (*attempt_span(seq), token)).fetchone()
+        or db.execute(_SQL["was_released"], (seq, token)).fetchone()
+    )
 
 
 def find(db: Database, id: str) -> Any:

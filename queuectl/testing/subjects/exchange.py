@@ -346,13 +346,14 @@ class SettleTests(Subject):
         assert take_one(storage).job.attempts == 2
 
     def test_a_repeated_release_is_accepted(self, storage: Storage) -> None:
-        """Like any settlement, also when the job was claimed again since."""
+        """Like any settlement, also when the job was claimed and given back again since."""
         id = put_one(storage)
-        settlement = released(take_one(storage))
-        hand_in(storage, settlement)
-        assert hand_in(storage, settlement).refused == ()
+        first = released(take_one(storage))
+        assert [hand_in(storage, first).refused for _ in range(2)] == [(), ()]
+        second = released(take_one(storage))
+        assert hand_in(storage, first, second).refused == ()
         claim = take_one(storage, pool="other")
-        assert hand_in(storage, settlement).refused == ()
+        assert hand_in(storage, first, second).refused == ()
         assert read(storage, id) == claim.job
 
     def test_jobs_that_follow_are_stored_with_the_settlement(self, storage: Storage) -> None:

@@ -47,7 +47,6 @@ CREATE TABLE job (
     tries       INTEGER NOT NULL DEFAULT 0,
     losses      INTEGER NOT NULL DEFAULT 0,
     token       INTEGER NOT NULL DEFAULT 0,
-    released    INTEGER NOT NULL DEFAULT 0,            -- the last token that was given back unused
     cancel      INTEGER NOT NULL DEFAULT 0,
     asked_at    INTEGER,                               -- run_at as asked for; NULL: at once
     settings    INTEGER NOT NULL,                      -- these three: text.id
@@ -101,6 +100,13 @@ CREATE TABLE attempt (
     stdout      BLOB,                                  -- short ones; NULL: none, or a file in out/
     stderr      BLOB
 ) STRICT;
+
+-- Tokens that were given back unused: no attempt names them, and a repeated release is to be recognised.
+CREATE TABLE released (
+    job   INTEGER NOT NULL,
+    token INTEGER NOT NULL,
+    PRIMARY KEY (job, token)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE audit (
     id     INTEGER PRIMARY KEY,

@@ -21,6 +21,9 @@ DELETE FROM job WHERE seq = ?;
 -- name: delete_attempts
 DELETE FROM attempt WHERE id BETWEEN ? AND ?;
 
+-- name: delete_released
+DELETE FROM released WHERE job = ?;
+
 -- name: delete_audits
 DELETE FROM audit WHERE job = ?;
 

@@ -1,16 +1,22 @@
 -- name: by_seq
 -- What settling needs to know of a job.
-SELECT seq, queue, state, token, released, attempts, run_at, cancel, pool, due FROM job WHERE seq = ? AND id IS NULL;
+SELECT seq, queue, state, token, attempts, run_at, cancel, pool FROM job WHERE seq = ? AND id IS NULL;
 
 -- name: by_id
-SELECT seq, queue, state, token, released, attempts, run_at, cancel, pool, due FROM job INDEXED BY job_id WHERE id = ?;
+SELECT seq, queue, state, token, attempts, run_at, cancel, pool FROM job INDEXED BY job_id WHERE id = ?;
 
 -- name: has_token
 -- Whether an attempt of this job ended under this token: its settlement is a repeat.
 SELECT 1 FROM attempt WHERE id BETWEEN ? AND ? AND token = ?;
 
+-- name: was_released
+SELECT 1 FROM released WHERE job = ? AND token = ?;
+
+-- name: release
+INSERT INTO released (job, token) VALUES (?, ?);
+
 -- name: settle
-UPDATE job SET state = ?, due = ?, run_at = ?, updated_at = ?, attempts = ?, tries = ?, losses = ?, released = ?,
+UPDATE job SET state = ?, due = ?, run_at = ?, updated_at = ?, attempts = ?, tries = ?, losses = ?,
     reason = ?, pool = NULL, cancel = 0
 WHERE seq = ?;
 
