@@ -68,7 +68,9 @@ def start(
     if detach:
         from queuectl.work.control import detach as start_detached
 
-        pid, log_path = start_detached(program.app.home, [word for word in sys.argv[1:] if word != "--detach"])
+        pid, log_path = start_detached(
+            os.path.dirname(program.app.run_dir), [word for word in sys.argv[1:] if word != "--detach"]
+        )
         say(f"pool started in the background; its log is {log_path}")
         click.echo(pid)
         return

@@ -47,7 +47,7 @@ TELL_STARTED_AFTER = 0.2
 #: How often the size of the output is looked at: quickly while it grows, seldom while it does not.
 TRIM_FIRST, TRIM_BUSY, TRIM_IDLE = 0.25, 0.05, 2.0
 #: What a plugin's answer about an attempt may take before core's own rule is used.
-HOOK_SECONDS = 10.0
+HOOK_SECONDS = float(os.environ.get("QUEUECTL_HOOK_SECONDS", "10"))
 
 
 class Setup(NamedTuple):
