@@ -197,8 +197,8 @@ class Worker:
         attempt = _Attempt(self, claim)
         outcome = attempt.run(executor)
         self._job = self._job._replace(phase=ENDED, outcome=wire.pack_outcome(outcome))
-        if self.setup.hooks:
-            self.record.write(self._job)
+        if self.setup.hooks or not is_ours(backoff[0]):
+            self.record.write(self._job)  # what is asked next may take this worker with it
         verdict, delay = self._policies.decide(claim, outcome, backoff)
         self._job = self._job._replace(phase=DECIDED, verdict=verdict, delay=delay)
         self.record.write(self._job)
@@ -451,7 +451,7 @@ class Policies:
             from queuectl.core.plugins import Recipe, open_recipe
 
             parsed = Recipe(*recipe)
-            if not parsed.module.startswith("queuectl.builtin."):
+            if not is_ours(parsed.module):
                 self._prepare()
             opened = self._opened[key] = open_recipe(parsed, kind, self._setup.home, self._log)
         return opened
@@ -523,6 +523,11 @@ def captured(text: str) -> Mapping[str, str]:
     """The variables that were captured when the job was enqueued."""
     data: dict[str, str] = json.loads(text) if text else {}
     return data
+
+
+def is_ours(module: str) -> bool:
+    """Whether a component is a built-in one, which neither hangs nor exits."""
+    return module.startswith("queuectl.builtin.")
 
 
 def _now() -> int:
