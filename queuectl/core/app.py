@@ -228,10 +228,11 @@ class App:
             name, key = getattr(self.config.queues[queue], kind), ("queues", queue, kind)
         else:
             name, key = getattr(self.config.main, kind), ("queuectl", kind)
+        asked_options = given.get(f"{kind}_options") or {}
+        if not asked_options and self.plugins.is_plain(kind, name):
+            return name, {}
         provider = self._provider_for_job(kind, name, key)
-        options = check_given(
-            given.get(f"{kind}_options") or {}, provider.job_options, what=f"{kind} {name}", error=BadInput
-        )
+        options = check_given(asked_options, provider.job_options, what=f"{kind} {name}", error=BadInput)
         if kind == "backoff" and provider.job_options:
             allowed = {option.name for option in provider.job_options if not option.secret}
             configured = self.options(kind, name, provider, defaults=False)

@@ -346,6 +346,10 @@ class Plugins:
             )
         return self._plain
 
+    def is_plain(self, kind: str, name: Any) -> bool:
+        """Whether *name* is a built-in component with nothing configured: known to be there without importing it."""
+        return self.plain and (kind, name) in BUILTIN and name not in self._config.names(kind)
+
     def provider(
         self, kind: str, name: str, key: Key | None = None, *, anyway: bool = False
     ) -> tuple[Provider[Any], Plugin]:
