@@ -161,3 +161,17 @@ def test_a_hook_of_the_pool_refuses_to_run_before_any_job_is_claimed(place: Plac
     place.run("enqueue", "--", "true")
     place.configure(ENABLE)
     assert place.refused(70, "worker", "start", "--until-empty") == "not today"
+
+
+def test_a_verdict_and_an_observer_that_hang_delay_nobody_for_long(place: Place) -> None:
+    code = (
+        "@hookimpl\ndef queuectl_verdict(job, outcome):\n    time.sleep(1000)\n"
+        "@hookimpl\ndef queuectl_events(events):\n    time.sleep(1000)\n"
+    )
+    place.install("odd", HEAD + code)
+    place.install("good", HEAD + "@hookimpl\ndef queuectl_verdict(job, outcome):\n    return 'success'\n")
+    place.configure('[plugins]\nenable = ["odd", "good"]\n')
+    place.run("enqueue", "--shell", "exit 3")
+    said = drain(place)
+    assert shape(place, "1")["state"] == "completed"  # by the other one's word
+    assert "no answer within" in said
