@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What must not be loaded, nor anything below it.
 NEVER = {
     "asyncio", "concurrent", "ctypes", "email", "flask", "hashlib", "http", "importlib.metadata", "importlib.resources",
-    "jinja2", "logging", "multiprocessing", "platformdirs", "pluggy", "queuectl.api.hookspecs", "queuectl.cli.status",
+    "jinja2", "logging", "multiprocessing", "platformdirs", "pluggy", "queuectl.api.hookspecs", "queuectl.api.trees",
+    "queuectl.cli.status",
     "queuectl.testing", "queuectl.web", "queuectl.work", "random", "rich", "secrets", "shlex", "shutil", "socket",
     "sqlite3", "ssl", "subprocess", "tempfile", "tomlkit", "tomli", "tomllib", "traceback", "urllib", "waitress",
     "werkzeug", "xml", "zipfile", "zoneinfo",

@@ -11,7 +11,6 @@ when the tree of a dead worker has been ended and its record says so.
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
 import select
@@ -127,8 +126,7 @@ def main(descriptor: int, setup: str) -> None:
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
     keeper = Keeper(worker.Setup(*json.loads(setup)), control)
-    for module in keeper.setup.preload:
-        importlib.import_module(module)  # once, for all workers: they share its memory
+    worker.warm_up(keeper.setup)
     gc.freeze()
     gc.disable()
     keeper.run()

@@ -40,7 +40,7 @@ from .keeper import KeeperLink
 from .output import Limits
 from .record import create_pool_file, new_id, own_identity, quiet_pipe
 from .takeover import STREAMS, Legacy, Takeover, from_record, here, remove
-from .worker import Setup
+from .worker import Setup, is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -215,11 +215,11 @@ class Pool:
 
     def _make_setup(self) -> Setup:
         app = self.app
-        modules = ["queuectl.core.plugins"]
-        for name in {app.config.main.executor, *(q.executor for q in app.config.queues.values() if q.executor)}:
-            modules.append(app.executor_recipe(name).module)
-        for name in {app.config.main.backoff, *(q.backoff for q in app.config.queues.values() if q.backoff)}:
-            modules.append(app.backoff_recipe(name).module)
+        main, queues = app.config.main, app.config.queues.values()
+        executors = {main.executor, *(queue.executor for queue in queues if queue.executor)}
+        backoffs = {main.backoff, *(queue.backoff for queue in queues if queue.backoff)}
+        recipes = [("executor", app.executor_recipe(name)) for name in sorted(executors)]
+        recipes += [("backoff", app.backoff_recipe(name)) for name in sorted(backoffs)]
         return Setup(
             pool=self.id,
             run_dir=self.run_dir,
@@ -232,7 +232,7 @@ class Pool:
             limit=self.limits.limit,
             head=self.limits.head,
             tail=self.limits.tail,
-            preload=sorted({module for module in modules if module.startswith("queuectl.")}),
+            warm_up=[[kind, list(recipe)] for kind, recipe in recipes if is_ours(recipe.module)],
         )
 
     def _finished(self) -> bool:

@@ -64,7 +64,7 @@ class Setup(NamedTuple):
     limit: int
     head: int
     tail: int
-    preload: list[str]  # built-in modules that every worker will need
+    warm_up: list[list[Any]]  # built-in components that every worker will need: kind and recipe
 
 
 class HookTimeout(Exception):
@@ -523,6 +523,16 @@ def captured(text: str) -> Mapping[str, str]:
     """The variables that were captured when the job was enqueued."""
     data: dict[str, str] = json.loads(text) if text else {}
     return data
+
+
+def warm_up(setup: Setup) -> None:
+    """Import once, before the first fork, what all workers will need: they share its memory."""
+    from queuectl.core.plugins import Recipe, open_recipe
+
+    for kind, recipe in setup.warm_up:
+        opened = open_recipe(Recipe(*recipe), kind, setup.home, lambda _line: None)
+        if hasattr(opened, "close"):
+            opened.close()
 
 
 def is_ours(module: str) -> bool:

@@ -19,7 +19,7 @@ from queuectl.api.errors import StartFailed
 from queuectl.api.executor import Executor, Handle, Run
 from queuectl.api.model import Event, Job, Outcome, OutcomeKind
 from queuectl.api.notifier import Notifier
-from queuectl.builtin.subprocess import SubprocessExecutor
+from queuectl.builtin.subprocess.executor import SubprocessExecutor
 from queuectl.testing.backoff import OUTCOMES, BackoffSuite
 from queuectl.testing.executor import ExecutorSuite
 from queuectl.testing.notifier import NotifierSuite

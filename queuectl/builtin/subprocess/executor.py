@@ -1,77 +1,27 @@
-"""The built-in executor ``subprocess``: the job is a child of the worker, in a session of its own.
-
-A plain command is executed directly, as make does, since a shell costs as much as a small program; whatever a shell
-could read differently goes to ``/bin/sh -c``. The child gets default signals, /dev/null as stdin, its two output
-files, and no other descriptor. When it has ended, everything it started is ended too.
-"""
+"""Runs a job as a child of the worker, and ends it with everything it started."""
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any
 
 from queuectl.api import trees
 from queuectl.api.errors import StartFailed
 from queuectl.api.executor import Executor, Handle, Run
-from queuectl.api.markers import hookimpl
 from queuectl.api.model import Outcome, OutcomeKind
-from queuectl.api.providers import Context, Option, Provider
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from .commands import find_program, plain_words
 
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
-#: What no POSIX shell reads as anything but plain words.
-_PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./ \t-]+").fullmatch
-#: First words that a shell would not look up on PATH.
-_SHELL_WORDS = frozenset(
-    """
-    . : [ alias bg break builtin case cd chdir command continue do done echo elif else esac eval exec exit export
-    false fc fg fi for function getopts hash if in jobs kill let local login logout newgrp printf pwd read readonly
-    return select set shift source test then time times trap true type typeset ulimit umask unalias unset until wait
-    while
-    """.split()
-)
 #: Python ignores some signals, and a job must not inherit that.
 _DEFAULT_SIGNALS = [
     number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP) and number < 32
 ]
-
-
-def plain_words(line: str) -> tuple[str, ...] | None:
-    """The words of a shell line that needs no shell, or None if it does."""
-    if not _PLAIN(line):
-        return None
-    words = tuple(line.split())
-    return words if words and words[0] not in _SHELL_WORDS else None
-
-
-def find_program(name: str, env: Mapping[str, str], cwd: str | None) -> str:
-    """The file that *name* means in the job's own PATH and directory. Raises StartFailed, 127 or 126."""
-    if not name:
-        raise StartFailed("the command is empty")
-    if "\0" in name:
-        raise StartFailed(f"{name!r}: a command has no NUL bytes", 126)
-    if "/" in name:
-        candidates = [name]
-    else:
-        candidates = [os.path.join(folder or ".", name) for folder in env.get("PATH", os.defpath).split(":")]
-    denied = False
-    for candidate in candidates:
-        path = candidate if cwd is None or candidate.startswith("/") else os.path.join(cwd, candidate)
-        if os.access(path, os.X_OK) and not os.path.isdir(path):
-            return candidate
-        denied = denied or os.path.exists(path)
-    if denied:
-        raise StartFailed(f"{name}: permission denied", 126)
-    raise StartFailed(f"{name}: command not found", 127)
 
 
 class ProcessHandle(Handle):
@@ -245,38 +195,3 @@ def _enter(cwd: str | None) -> int | None:
         text = "does not exist on this host" if error.errno == errno.ENOENT else (error.strerror or "").lower()
         raise StartFailed(f"the directory {cwd} {text}", 126) from error
     return here
-
-
-def _mask(text: str) -> int:
-    return int(text, 8)
-
-
-def _check_umask(text: str) -> str | None:
-    return None if re.fullmatch("[0-7]{1,4}", text) else "must be an octal mask such as 027"
-
-
-def _open(options: Mapping[str, Any], context: Context) -> Executor:
-    umask = options.get("umask")
-    return SubprocessExecutor(
-        options.get("shell", "/bin/sh"), options.get("nice", 0), _mask(umask) if umask is not None else None
-    )
-
-
-_NICE = Option("nice", int, 0, "priority for the processor: 0 is normal, 19 is the most modest", minimum=0, maximum=19)
-
-
-@hookimpl
-def queuectl_executors() -> Iterable[Provider[Executor]]:
-    yield Provider(
-        "subprocess",
-        _open,
-        (
-            Option("shell", str, "/bin/sh", "the shell that runs shell lines, called with -c", path=True),
-            _NICE,
-            Option(
-                "umask", str, None, "file mode mask of the jobs, in octal; default: the worker's", check=_check_umask
-            ),
-        ),
-        "a child process on this host",
-        job_options=(_NICE,),
-    )
