@@ -8,7 +8,7 @@ import pytest
 
 from queuectl.api.executor import Executor
 from queuectl.api.providers import Context, Provider
-from queuectl.builtin.subprocess import executor as subprocess
+from queuectl.builtin import subprocess
 from queuectl.testing.executor import ExecutorSuite
 
 
