@@ -206,6 +206,19 @@ def test_a_pool_does_not_wake_itself(storage: SQLiteStorage) -> None:
     listener.close()
 
 
+def test_an_ordinary_turn_wakes_nobody(storage: SQLiteStorage) -> None:
+    """What waits in a queue without a limit the others could have had already: pools at work do not wake each other."""
+    listener = storage.listen("other")
+    assert listener is not None
+    put(storage, *[job() for _ in range(9)])
+    listener.drain()
+    for claim in take(storage, 3):
+        hand_in(storage, completed(claim), want=1)
+    with socket.socket(fileno=os.dup(listener.fileno())) as line, pytest.raises(BlockingIOError):
+        line.recv(1, socket.MSG_DONTWAIT)
+    listener.close()
+
+
 def test_changed_tells_of_others_only(storage: SQLiteStorage) -> None:
     """What a pool did itself is no reason to look again; looking writes nothing."""
     other = SQLiteStorage(storage.path)

@@ -43,6 +43,13 @@ _SQL = {
 PROMOTE = 200
 
 
+class Opened(NamedTuple):
+    """Queues in which settlements made something possible that no pool could have known of."""
+
+    places: set[int]  # a running job ended: news for others if the queue has a limit
+    jobs: set[int]  # a job became due: news for others if this turn does not claim it
+
+
 class Done(NamedTuple):
     """An exchange, and whether other pools should look: there is work that they could not have known of."""
 
@@ -53,11 +60,10 @@ class Done(NamedTuple):
 def exchange(db: Database, turn: Turn, now: int) -> Done:
     """One turn, in one transaction."""
     with db.writing:
-        tally = Tally()
-        opened: set[int] = set()  # queues in which something came free or became due by a settlement
+        tally, opened = Tally(), Opened(set(), set())
         refused = tuple([s.id for s in turn.settlements if not settle(db, s, now, tally, opened)])
         next_due = promote(db, now, tally)
-        claims, news = claim(db, turn, now, tally, opened) if turn.want > 0 or opened else ([], False)
+        claims, news = claim(db, turn, now, tally, opened) if turn.want > 0 or opened.places else ([], False)
         tally.write(db)
         db.execute(_SQL["renew"], (turn.pool, now + round(1000 * turn.lease)))
         cancel = tuple([job_id(*row) for row in db.execute(_SQL["cancelling"], (turn.pool,))])
@@ -68,7 +74,7 @@ def exchange(db: Database, turn: Turn, now: int) -> Done:
 # -- settle ---------------------------------------------------------------------------------------
 
 
-def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened: set[int]) -> bool:
+def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened: Opened) -> bool:
     """Apply one settlement; False if its token no longer holds."""
     token = settlement.token
     row = find(db, settlement.id)
@@ -86,8 +92,8 @@ def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened:
             run_at = now + round(1000 * (settlement.delay or 0))
         due = READY if run_at <= now else LATER
         if due == READY:
-            opened.add(queue)
-    opened.add(queue)
+            opened.jobs.add(queue)
+    opened.places.add(queue)
     if settlement.outcome is not None and not settlement.released:
         outcome = settlement.outcome
         _record(db, settlement, attempt_id(seq, attempts), new, pool, run_at if due else None)
@@ -103,7 +109,7 @@ def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened:
     tally.move(queue, (PROCESSING, NOT_WAITING), (new, due))
     if settlement.then:
         insert(db, settlement.then, now, tally)
-        opened.update(db.queue_id(job.queue) for job in settlement.then)
+        opened.jobs.update([db.queue_id(job.queue) for job in settlement.then])
     for delivery in settlement.deliveries:
         db.execute(_ENQUEUE["delivery"], (delivery.target, event_text(delivery.event)))
     return True
@@ -181,9 +187,9 @@ class Pick(NamedTuple):
     queue: int
 
 
-def claim(db: Database, turn: Turn, now: int, tally: Tally, opened: set[int]) -> tuple[list[Claim], bool]:
-    """Up to ``turn.want`` jobs for the pool, and whether an opened queue has more for others."""
-    free = free_places(db, tally)
+def claim(db: Database, turn: Turn, now: int, tally: Tally, opened: Opened) -> tuple[list[Claim], bool]:
+    """Up to ``turn.want`` jobs for the pool, and whether what was opened leaves something for others."""
+    free, limited = free_places(db, tally)
     claims = []
     for chosen in pick(db, places_for(db, turn.queues, free), turn.want):
         row = db.execute(_SQL["claim"], (turn.pool, now, chosen.seq)).fetchone()
@@ -192,12 +198,14 @@ def claim(db: Database, turn: Turn, now: int, tally: Tally, opened: set[int]) ->
         tally.move(chosen.queue, (chosen.state, READY), (PROCESSING, NOT_WAITING))
         tally.sample(now, chosen.queue, "wait", now - chosen.run_at)
         free[chosen.queue] -= 1
-    return claims, any(free.get(queue, 0) > 0 for queue in opened)
+    news = opened.jobs | (opened.places & limited)
+    return claims, any(free.get(queue, 0) > 0 for queue in news)
 
 
-def free_places(db: Database, tally: Tally) -> dict[int, int]:
-    """How many jobs of each open queue could start now, by what is ready and by its limit."""
-    free = {}
+def free_places(db: Database, tally: Tally) -> tuple[dict[int, int], set[int]]:
+    """How many jobs of each open queue could start now, by what is ready and by its limit; which have a limit."""
+    free: dict[int, int] = {}
+    limited: set[int] = set()
     changes = tally.queues
     for queue, name, paused, cap, ready, processing in db.execute(_SQL["queues"]):
         if paused:
@@ -209,7 +217,9 @@ def free_places(db: Database, tally: Tally) -> dict[int, int]:
         if places > 0:
             free[queue] = places
             db.queue_names[queue] = name
-    return free
+            if cap is not None:
+                limited.add(queue)
+    return free, limited
 
 
 def places_for(db: Database, queues: Mapping[str, int | None] | None, free: Mapping[int, int]) -> dict[int, int]:

@@ -134,9 +134,9 @@ class QueryTests(Subject):
         ids = put(storage, *[job(str(n)) for n in range(6)])
         page = storage.find(limit=2)
         put(storage, job("new"))
-        storage.apply(Action.DELETE, Where(ids=(ids[5], ids[3])), now=NOW)
+        storage.apply(Action.DELETE, Where(ids=(ids[5], ids[4], ids[2])), now=NOW)
         rest = storage.find(limit=10, cursor=page.cursor)
-        assert [found.spec.command for found in rest.jobs] == ["2", "1", "0"] and rest.cursor is None
+        assert [found.spec.command for found in rest.jobs] == ["3", "1", "0"] and rest.cursor is None
 
     def test_a_full_last_page_has_no_cursor(self, storage: Storage) -> None:
         """Or else the next one is empty; but never a circle."""
