@@ -7,6 +7,7 @@ file. ``MemoryStorage(other)`` is a second view of the same jobs, as another pro
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -80,28 +81,30 @@ class _Shelf:
         self.samples: Counter[tuple[int, str, str, int]] = Counter()
         self.outbox: dict[int, tuple[Delivery, int]] = {}  # id -> delivery, held until
         self.next_delivery = 1
-        self.listeners: list[_PipeListener] = []
+        self.listeners: list[_LineListener] = []
         self.changes = 0
 
 
-class _PipeListener(Listener):
+class _LineListener(Listener):
     def __init__(self, shelf: _Shelf) -> None:
         self._shelf = shelf
-        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._here, self._there = socket.socketpair()
+        self._here.setblocking(False)
+        self._there.setblocking(False)
         shelf.listeners.append(self)
 
     def fileno(self) -> int:
-        return self._read
+        return self._here.fileno()
 
     def wake(self) -> None:
         try:
-            os.write(self._write, b".")
+            self._there.send(b".")
         except BlockingIOError:
             pass
 
     def drain(self) -> None:
         try:
-            while os.read(self._read, 4096):
+            while self._here.recv(4096):
                 pass
         except BlockingIOError:
             pass
@@ -109,8 +112,8 @@ class _PipeListener(Listener):
     def close(self) -> None:
         if self in self._shelf.listeners:
             self._shelf.listeners.remove(self)
-            os.close(self._read)
-            os.close(self._write)
+            self._here.close()
+            self._there.close()
 
 
 class MemoryStorage(Storage):
@@ -325,7 +328,7 @@ class MemoryStorage(Storage):
     # -- waiting ----------------------------------------------------------------------------------
 
     def listen(self, name: str) -> Listener | None:
-        return _PipeListener(self._shelf)
+        return _LineListener(self._shelf)
 
     def changed(self) -> bool:
         seen, self._seen = self._seen, self._shelf.changes

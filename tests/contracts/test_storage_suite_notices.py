@@ -358,6 +358,8 @@ def test_a_broken_storage_is_noticed(storage: type[MemoryStorage], test: str, mo
     given = {"storage": first, "view": lambda: storage(first)}
     with pytest.raises((AssertionError, ValueError, pytest.fail.Exception)):
         rule(**{name: value for name, value in given.items() if name in wanted})
+    for listener in list(first._shelf.listeners):
+        listener.close()
 
 
 @pytest.mark.parametrize("way", ["delete", "prune"])

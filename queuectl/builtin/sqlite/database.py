@@ -7,6 +7,7 @@ all the locks that the process holds on it, SQLite's among them.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import apsw
 from queuectl.api.errors import StorageBusy, StorageError, StorageFull, StorageInvalid
 
 from . import statements
+from .files import open_private
 from .lock import WriteLock
 
 if TYPE_CHECKING:
@@ -101,13 +103,11 @@ class Database:
     def _create_file(self) -> None:
         """Make the file with its mode; SQLite gives the same to the files it puts beside it."""
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            os.close(open_private(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return
         except OSError as error:
             raise StorageError(f"cannot make the database {self.path}: {_why(error)}") from error
-        os.fchmod(fd, 0o600)
-        os.close(fd)
 
     def _version(self) -> int:
         """The version of what is there; 0 for nothing. Raises StorageInvalid for what is not ours."""
@@ -163,7 +163,7 @@ class Database:
         part = f"{copy}.part"
         if os.path.exists(part):
             os.unlink(part)
-        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         self.conn.execute("VACUUM INTO ?", (part,))
         os.rename(part, copy)
 
@@ -355,6 +355,8 @@ def unpack(value: Any) -> str:
 
 def filesystem_of(folder: str) -> str | None:
     """The type of the file system that *folder* is on, or None where the system does not say."""
+    if sys.platform != "linux":
+        return None
     try:
         device = os.stat(folder).st_dev
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:

@@ -3,16 +3,21 @@
 Nobody polls: a pool that waits is woken by whoever commits something that it could not have known of.
 """
 
+# ruff: noqa: E402 - mypy skips a module from such an assertion on
+
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK  # socket itself costs 3 ms
+import sys
+
+assert sys.platform != "win32"  # where no pools run
+from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_DGRAM  # socket itself costs 3 ms
 from _socket import socket as Socket
 from typing import TYPE_CHECKING, Self
 
 from queuectl.api.storage import Listener
 
-from .output import private_folders
+from .files import private_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +31,8 @@ class WakeListener(Listener):
     def __init__(self, home: str, name: str) -> None:
         private_folders(home, "run")
         self._path = os.path.join(home, "run", name + _SUFFIX)
-        self._socket: Socket | None = Socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+        self._socket: Socket | None = Socket(AF_UNIX, SOCK_DGRAM)
+        self._socket.setblocking(False)
         self._inode = 0
         with _Folder(os.path.dirname(self._path)) as folder:
             try:
@@ -70,7 +76,7 @@ class _Folder:
         self._fd = -1
 
     def __enter__(self) -> Self:
-        self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -90,7 +96,7 @@ def wake(folder: str, but: Iterable[str] = ()) -> None:
         if not names:
             return
         with _Folder(folder) as short:
-            sender = Socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+            sender = Socket(AF_UNIX, SOCK_DGRAM)
             try:
                 for name in names:
                     try:

@@ -6,10 +6,14 @@ SQLite's own busy handler sleeps and tries again, which lets one process starve 
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
+import sys
 from _thread import allocate_lock, start_new_thread  # not threading: it is not on the enqueue path otherwise
+
+from .files import open_private
+
+if sys.platform != "win32":
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 
 class WriteLock:
@@ -20,50 +24,53 @@ class WriteLock:
         self._fd = self._open()
 
     def _open(self) -> int:
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if os.fstat(fd).st_mode & 0o777 != 0o600:
+        return open_private(self._path, os.O_RDWR | os.O_CREAT)
+
+    if sys.platform == "win32":  # where no workers run, SQLite's own handler has to do
+
+        def acquire(self, timeout: float) -> bool:
+            return True
+
+        def release(self) -> None:
+            pass
+
+    else:
+
+        def acquire(self, timeout: float) -> bool:
+            """Take the lock; False after *timeout* seconds."""
             try:
-                os.fchmod(fd, 0o600)  # whatever the umask
-            except PermissionError:
-                pass  # somebody else's; what matters is that it can be locked
-        return fd
-
-    def acquire(self, timeout: float) -> bool:
-        """Take the lock; False after *timeout* seconds."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            return self._wait(timeout)
-
-    def _wait(self, timeout: float) -> bool:
-        # flock has no time limit, polling has no order: a thread waits in line, and this one waits for the thread.
-        # A thread that was given up keeps its descriptor, so that its late lock cannot be mistaken for a later one.
-        fd, decided, got = self._fd, allocate_lock(), allocate_lock()
-        got.acquire()
-        given_up = False
-
-        def wait() -> None:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            with decided:
-                if given_up:
-                    os.close(fd)
-                else:
-                    got.release()
-
-        start_new_thread(wait, ())
-        deadline = time.monotonic() + timeout
-        if got.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            return True
-        with decided:
-            if got.acquire(blocking=False):
+                flock(self._fd, LOCK_EX | LOCK_NB)
                 return True
-            given_up = True
-            self._fd = self._open()
-            return False
+            except BlockingIOError:
+                return self._wait(timeout)
 
-    def release(self) -> None:
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        def _wait(self, timeout: float) -> bool:
+            # flock has no time limit, polling has no order: a thread waits in line, and this one waits for the thread.
+            # A thread that was given up keeps its descriptor, so that its late lock cannot be mistaken for another.
+            fd, decided, got = self._fd, allocate_lock(), allocate_lock()
+            got.acquire()
+            given_up = False
+
+            def wait() -> None:
+                flock(fd, LOCK_EX)
+                with decided:
+                    if given_up:
+                        os.close(fd)
+                    else:
+                        got.release()
+
+            start_new_thread(wait, ())
+            if got.acquire(timeout=timeout):
+                return True
+            with decided:
+                if got.acquire(blocking=False):
+                    return True
+                given_up = True
+                self._fd = self._open()
+                return False
+
+        def release(self) -> None:
+            flock(self._fd, LOCK_UN)
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from queuectl.api.errors import BadInput, StorageError, StorageFull
 
 from . import statements
+from .files import open_private, private_folders
 from .rows import attempt_id, seq_of
 
 if TYPE_CHECKING:
@@ -32,15 +33,11 @@ def put(db: Database, seq: int, attempt: int, stream: str, offset: int, data: by
     path = path_of(db, seq, attempt, stream)
     try:
         private_folders(db.home, "out")
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.fchmod(fd, 0o600)
-            while data:
-                n = os.pwrite(fd, data, offset)
-                data, offset = data[n:], offset + n
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        with open(open_private(path, os.O_RDWR | os.O_CREAT), "r+b") as file:
+            file.seek(offset)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise _failed(path, error) from error
 
@@ -52,9 +49,8 @@ def keep(db: Database, seq: int, attempt: int, stream: str, path: str) -> bool:
     target = path_of(db, seq, attempt, stream)
     try:
         private_folders(db.home, "out")
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_private(path, os.O_RDWR)
         try:
-            os.fchmod(fd, 0o600)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -78,13 +74,11 @@ def read(db: Database, id: str, attempt: int, stream: str, offset: int, size: in
     if row[0] is not None:
         return bytes(row[0])
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
     except FileNotFoundError:
         return b""
-    try:
-        return os.pread(fd, size, offset)
-    finally:
-        os.close(fd)
 
 
 def size(db: Database, id: str, attempt: int, stream: str) -> int:
@@ -116,16 +110,6 @@ def remove(db: Database, gone: Iterable[tuple[int, int]]) -> None:
                     os.unlink(path_of(db, seq, attempt, stream))
                 except OSError:
                     pass
-
-
-def private_folders(home: str, name: str) -> None:
-    """Make ``home/name``, for the owner alone, whatever the umask."""
-    for folder in (home, os.path.join(home, name)):
-        try:
-            os.mkdir(folder, 0o700)
-        except FileExistsError:
-            continue
-        os.chmod(folder, 0o700)
 
 
 def _failed(path: str, error: OSError) -> StorageError:

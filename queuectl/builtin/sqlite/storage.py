@@ -5,6 +5,7 @@ The steps are imported when first taken: ``enqueue`` is typed in loops and needs
 
 from __future__ import annotations
 
+import sys
 import time
 from os.path import exists
 from typing import TYPE_CHECKING, ClassVar
@@ -112,9 +113,11 @@ class SQLiteStorage(Storage):
     # -- waiting ----------------------------------------------------------------------------------
 
     def listen(self, name: str) -> Listener | None:
-        from .listener import WakeListener
+        if sys.platform != "win32":
+            from .listener import WakeListener
 
-        return WakeListener(self._db.home, name)
+            return WakeListener(self._db.home, name)
+        return None
 
     def changed(self) -> bool:
         from .looking import changed
@@ -123,7 +126,7 @@ class SQLiteStorage(Storage):
 
     def _wake(self, *but: str) -> None:
         run = self._db.home + "/run"
-        if exists(run):  # else nobody has listened yet
+        if sys.platform != "win32" and exists(run):  # else nobody has listened yet
             from .listener import wake
 
             wake(run, but)
