@@ -171,6 +171,49 @@ def stop(program: Program, how: str | None, timeout: str | None, as_json: bool) 
         say(f"stopped {len(stopped)} pool{'s' * (len(stopped) != 1)}")
 
 
+# --- restart ------------------------------------------------------------------------------------
+
+
+@command.command("restart")
+@click.option("--timeout", default="30s", metavar="DURATION", show_default=True, help="How long to wait for it.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of the pools that were restarted.")
+@click.pass_obj
+def restart(program: Program, timeout: str, as_json: bool) -> None:
+    """Let every pool of this storage on this host execute itself anew: new code, new configuration.
+
+    \b
+      queuectl worker restart
+
+    Running jobs go on and are neither lost nor run twice. The process keeps its id, its terminal and its supervisor.
+    A configuration that cannot be used is refused first, and the pools go on as they were.
+    """
+    from queuectl.core.rundir import list_pools
+    from queuectl.core.times import parse_duration
+    from queuectl.work.control import await_restart, signal_pool
+
+    seconds = parse_duration(timeout)
+    run_dir = program.app.run_dir
+    pools = [pool for pool in list_pools(run_dir) if pool.alive]
+    asked = []
+    for pool in pools:
+        complaint = signal_pool(pool, "restart")
+        if complaint:
+            say(complaint)
+        else:
+            asked.append(pool)
+    left = await_restart(run_dir, asked, seconds)
+    if as_json:
+        emit_json([{"id": pool.id, "pid": pool.pid} for pool in asked if pool not in left])
+    elif not pools:
+        say("no pool is running")
+    else:
+        say(f"restarted {len(asked) - len(left)} pool{'s' * (len(asked) - len(left) != 1)}")
+    for pool in left:
+        say(f"pool {pool.id} (process {pool.pid}) did not restart; its own log says why")
+    if left:
+        raise click.exceptions.Exit(1)
+
+
 # --- list ---------------------------------------------------------------------------------------
 
 

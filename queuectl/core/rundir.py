@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-POOL_SUFFIX, WORKER_SUFFIX = ".pool", ".lock"
+POOL_SUFFIX, WORKER_SUFFIX, KEEPER_SUFFIX = ".pool", ".lock", ".keeper"
 
 # Layout of a worker's record.
 IDENTITY_SIZE = 1024  # JSON of who it is, padded with NUL
@@ -65,6 +65,11 @@ class WorkerRecord(NamedTuple):
     def output_path(self, stream: str) -> str:
         """The kept file of ``stdout`` or ``stderr``: the running job's output."""
         return output_path(self.path, stream)
+
+    @property
+    def socket_path(self) -> str:
+        """Where the worker takes a new pool."""
+        return self.path.removesuffix(WORKER_SUFFIX) + ".sock"
 
     @property
     def mark(self) -> str:
@@ -124,6 +129,16 @@ def list_pools(run_dir: str) -> list[PoolRecord]:
 def list_workers(run_dir: str) -> list[WorkerRecord]:
     """The workers that have a record here, dead ones included until what they held is settled."""
     return [record for path in _paths(run_dir, WORKER_SUFFIX) if (record := read_worker(path)) is not None]
+
+
+def live_keepers(run_dir: str) -> list[int]:
+    """The pids of the keepers that live, as their lock files tell."""
+    pids = []
+    for path in _paths(run_dir, KEEPER_SUFFIX):
+        if is_locked(path):
+            with open(path, "rb") as file:
+                pids.append(int(json.loads(file.read())["pid"]))
+    return pids
 
 
 def find_run(run_dir: str, job: str, attempt: int) -> WorkerRecord | None:

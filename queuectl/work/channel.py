@@ -14,12 +14,14 @@ from typing import Any
 
 PROTOCOL = 1
 
-HI = "HI"  # worker → pool: [HI, worker, pid, protocol, held]; the first word, and the only truth about what it holds
+HI = "HI"  # worker → pool: [HI, worker, pid, protocol, held]; the first word, and the only truth about what it holds:
+#            null, or [job, attempt]
 JOB = "JOB"  # pool → worker: [JOB, …] run this; also acknowledges the one before
 STARTED = "STARTED"  # worker → pool: [STARTED, job, attempt, ident, started_at]; only of jobs that run for a while
 STOP = "STOP"  # pool → worker: [STOP, job, attempt, why, force]
 DONE = "DONE"  # worker → pool: [DONE, job, attempt, outcome, verdict, delay, decided, size]; body: stdout, stderr
 ACK = "ACK"  # pool → worker: [ACK, job, attempt]; the settlement is committed: forget it
+ADOPT = "ADOPT"  # pool → worker: [ADOPT, pool, protocol]; the first word to a worker's named socket, answered by HI
 QUIT = "QUIT"  # pool → worker: end when nothing is in hand
 
 _HEAD = struct.Struct("!II")

@@ -19,12 +19,12 @@ if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
 from queuectl.api import trees
-from queuectl.core.rundir import is_locked
+from queuectl.core.rundir import is_locked, list_pools
 
 #: Where a pool that is started in the background says that it is up.
 READY_VARIABLE = "QUEUECTL_READY_FD"
-#: What asks a pool to let its jobs end, to end them politely, to end them by force.
-SIGNALS = {None: signal.SIGTERM, "now": signal.SIGUSR1, "kill": signal.SIGQUIT}
+#: What asks a pool to let its jobs end, to end them politely, to end them by force, to execute itself anew.
+SIGNALS = {None: signal.SIGTERM, "now": signal.SIGUSR1, "kill": signal.SIGQUIT, "restart": signal.SIGUSR2}
 
 
 def detach(home: str, words: Sequence[str]) -> tuple[int, str]:
@@ -64,9 +64,9 @@ def say_ready() -> None:
 
 
 def signal_pool(pool: PoolRecord, how: str | None) -> str:
-    """Ask a pool to stop; why that cannot be, or an empty text. Its process is signalled only if it is that process."""
+    """Ask a pool for something; why that cannot be, or an empty text. Only that very process is signalled."""
     if pool.boot != trees.boot_id() or pool.namespace != trees.pid_namespace():
-        return f"pool {pool.id} runs in another container of this host: stop it there"
+        return f"pool {pool.id} runs in another container of this host: turn to it there"
     if trees.is_same(pool.pid, pool.inode) and trees.send(pool.pid, SIGNALS[how]):
         return ""
     return f"pool {pool.id} (process {pool.pid}) cannot be signalled by this user"
@@ -82,3 +82,16 @@ def await_end(pools: Sequence[PoolRecord], seconds: float | None) -> None:
                 raise WaitTimeout(f"pool {pool.id} still runs after {seconds:g} s")
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
+
+
+def await_restart(run_dir: str, pools: Sequence[PoolRecord], seconds: float) -> list[PoolRecord]:
+    """Wait until each pool's process goes on as another pool; those that have not within *seconds*."""
+    until = time.monotonic() + seconds
+    left = list(pools)
+    pause = 0.005
+    while left and time.monotonic() < until:
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+        renewed = {record.pid: record.id for record in list_pools(run_dir) if record.alive}
+        left = [pool for pool in left if renewed.get(pool.pid, pool.id) == pool.id]
+    return left

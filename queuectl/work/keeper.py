@@ -23,7 +23,7 @@ from queuectl.api import trees
 from queuectl.core.rundir import WORKER_SUFFIX
 
 from . import worker
-from .record import mark_swept, quiet_pipe
+from .record import create_keeper_file, mark_swept, new_id, quiet_pipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,7 @@ class Keeper:
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        path, _lock = create_keeper_file(self.setup.run_dir, new_id())
         poll = select.poll()
         poll.register(self.control.fileno(), select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
@@ -62,6 +63,7 @@ class Keeper:
                     self._pool_gone = True
                     poll.unregister(descriptor)
             self._bury()
+        os.unlink(path)
 
     def _listen(self) -> bool:
         """One message from the pool; False when it is gone."""

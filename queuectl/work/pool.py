@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl import __version__
 from queuectl.api import trees
-from queuectl.api.errors import ConfigError, PluginError, StorageError
+from queuectl.api.errors import ConfigError, PluginError, QueueCTLError, StorageError
 from queuectl.api.model import (
     Claim,
     Exchange,
@@ -31,21 +31,24 @@ from queuectl.api.model import (
     Turn,
 )
 from queuectl.api.model import Pool as PoolRow
+from queuectl.api.storage import Ability
 from queuectl.core import transitions, wire
-from queuectl.core.rundir import WORKER_SUFFIX, PoolRecord, read_worker
+from queuectl.core.rundir import WORKER_SUFFIX, PoolRecord, WorkerRecord, list_workers, live_keepers, read_worker
 
 from . import channel as words
 from .channel import Channel
 from .keeper import KeeperLink
 from .output import Limits
 from .record import create_pool_file, new_id, own_identity, quiet_pipe
-from .takeover import STREAMS, Legacy, Takeover, from_record, here, remove
+from .sockets import connect, is_own_user
+from .takeover import STREAMS, Legacy, Takeover, end_left, from_record, here, remove
 from .worker import Setup, is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from queuectl.core.app import App
+    from queuectl.core.plugins import Recipe
 
     from .courier import CourierLink
 
@@ -58,7 +61,10 @@ AGAIN = 0.05  # while a takeover is under way, or a pool has just been seen dead
 TAKE_OVER = 500  # claims in one step
 INHERIT_EVERY = 15.0  # so often it looks for leases that ran out with nobody of this host to know why
 FAR, MINUTE = float("inf"), 60.0  # the wall clock may be set: a known moment is looked at again after a minute
-BURIAL = 1.0  # so long the keeper may take to say that a dead worker's tree is ended
+BURIAL, BURY_AGAIN = 1.0, 0.01  # so long the keeper may take to end a dead worker's tree; so often we look
+ALONE_MARGIN = 5.0
+BACKSTOP = 15.0  # so much later than it should a worker may answer, then it is ended
+SILENCE = 3  # leases after which a worker that does not answer is ended
 BIRTHS = 3  # so many workers may die before they said a word, then the next one waits
 
 
@@ -78,18 +84,21 @@ class Options(NamedTuple):
 class Peer:
     """A worker, as its pool knows it."""
 
-    def __init__(self, id: str, channel: Channel) -> None:
+    def __init__(self, id: str, channel: Channel, *, adopted: bool = False) -> None:
         self.id = id
         self.channel = channel
         self.ready = False  # it has said HI
-        self.leaving = False
+        self.leaving = adopted
+        self.adopted = adopted  # from a dead pool: it ends when its job is stored
         self.claim: Claim | None = None  # handed to it, or ended and not yet stored
         self.reported = False  # its result is here, and waits for an exchange
         self.disowned = False  # the claim is no longer ours: the result is not to be stored
         self.stop: OutcomeKind | None = None
         self.forced = False
         self.buried: int | None = None  # wait status, once its tree is ended
-        self.bury_by: float | None = None
+        self.gone_at: float | None = None  # when its line was found closed
+        self.bury_at = FAR  # when to look whether its tree is ended
+        self.kill_at = FAR  # when it must have answered
 
     @property
     def free(self) -> bool:
@@ -179,7 +188,7 @@ class Pool:
         self._wake, self._wake_write = quiet_pipe()
         self._poll.register(self._wake, select.POLLIN)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGQUIT]
+        numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             numbers.append(signal.SIGHUP)
         for number in numbers:
@@ -215,11 +224,7 @@ class Pool:
 
     def _make_setup(self) -> Setup:
         app = self.app
-        main, queues = app.config.main, app.config.queues.values()
-        executors = {main.executor, *(queue.executor for queue in queues if queue.executor)}
-        backoffs = {main.backoff, *(queue.backoff for queue in queues if queue.backoff)}
-        recipes = [("executor", app.executor_recipe(name)) for name in sorted(executors)]
-        recipes += [("backoff", app.backoff_recipe(name)) for name in sorted(backoffs)]
+        recipes = self._recipes_of(app)
         return Setup(
             pool=self.id,
             run_dir=self.run_dir,
@@ -229,11 +234,29 @@ class Pool:
             hooks=app.has_job_hooks,
             hidden=list(app.hidden_environment),
             cgroup=trees.cgroup_base(),
+            alone=self._alone_limit(),
             limit=self.limits.limit,
             head=self.limits.head,
             tail=self.limits.tail,
             warm_up=[[kind, list(recipe)] for kind, recipe in recipes if is_ours(recipe.module)],
         )
+
+    @staticmethod
+    def _recipes_of(app: App) -> list[tuple[str, Recipe]]:
+        """Every executor and backoff that the configuration names. ConfigError if one cannot be had."""
+        main, queues = app.config.main, app.config.queues.values()
+        executors = {main.executor, *(queue.executor for queue in queues if queue.executor)}
+        backoffs = {main.backoff, *(queue.backoff for queue in queues if queue.backoff)}
+        recipes: list[tuple[str, Recipe]] = [("executor", app.executor_recipe(name)) for name in sorted(executors)]
+        recipes += [("backoff", app.backoff_recipe(name)) for name in sorted(backoffs)]
+        return recipes
+
+    def _alone_limit(self) -> float | None:
+        """How long a worker may go on without a pool: on a storage that other hosts share, until just before its job
+        could be given away; else as long as its lock tells that it lives."""
+        if Ability.MULTI_HOST not in self.storage.abilities:
+            return None
+        return max(1.0, self.options.lease - self.app.config.jobs.grace - ALONE_MARGIN)
 
     def _finished(self) -> bool:
         if self._leave_now:
@@ -293,6 +316,7 @@ class Pool:
         self._obey_signals()
         now = time.monotonic()
         self._bury(now)
+        self._end_silent(now)
         if now >= self._beat_at:
             self._heartbeat(now)
         if now >= self._sweep_at:
@@ -327,9 +351,10 @@ class Pool:
             moments.append(max(min(self._look_at, self._net_at), self._retry_at))
         if self._drain_by is not None:
             moments.append(self._drain_by)
-        if len(self._peers) < self.options.workers and not self.stopping:
+        if self._own_workers() < self.options.workers and not self.stopping:
             moments.append(self._spawn_at)
-        moments += [peer.bury_by for peer in self._peers.values() if peer.bury_by is not None]
+        for peer in self._peers.values():
+            moments += (peer.bury_at, peer.kill_at)
         if self.courier is not None and (due := self.courier.next_deadline()) is not None:
             moments.append(due)
         return max(now, min(moments))
@@ -381,6 +406,8 @@ class Pool:
             elif number == signal.SIGQUIT:
                 self.stop(2)
                 self._stop_all(True)
+            elif number == signal.SIGUSR2:
+                self._restart()
             else:
                 self.stop(self.stopping + 1)
 
@@ -403,6 +430,33 @@ class Pool:
         else:
             self._leave_now = True
 
+    def _restart(self) -> None:
+        """Execute this program anew, in place: the same process, new code and configuration.
+
+        Every descriptor of ours closes at that moment, so the new image meets its workers exactly as after a crash,
+        and takes over from itself. A configuration that cannot be used, or a program that is gone, changes nothing.
+        """
+        if self.stopping:
+            return
+        try:
+            fresh = type(self.app).reopen(self.app.arguments)
+            self._recipes_of(fresh)
+            fresh.storage  # noqa: B018 - opening it is the test
+            fresh.close()
+        except QueueCTLError as error:
+            self.log(f"not restarted: {error}")
+            return
+        self.log("restarting in place; running jobs go on")
+        if self.courier is not None:
+            self.courier.close(1.0)
+        signal.set_wakeup_fd(-1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        try:
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        except OSError as error:
+            signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+            self.log(f"not restarted: {sys.executable}: {error.strerror}")
+
     def _stop_all(self, force: bool) -> None:
         for peer in self._peers.values():
             self._stop_peer(peer, OutcomeKind.INTERRUPTED, force)
@@ -412,6 +466,7 @@ class Pool:
         if claim is None or peer.reported or (peer.stop is not None and (peer.forced or not force)):
             return
         peer.stop, peer.forced = why, force
+        peer.kill_at = time.monotonic() + claim.job.settings.grace + trees.TREE_DEADLINE + BACKSTOP
         peer.channel.send(words.STOP, claim.job.id, claim.job.attempts, why, force)
         self._watch(peer)
 
@@ -429,7 +484,7 @@ class Pool:
         """Keep ``count`` workers, one birth at a time when they die before they speak."""
         if self.stopping or now < self._spawn_at:
             return
-        while len(self._peers) < self.options.workers:
+        while self._own_workers() < self.options.workers:
             id = new_id()
             try:
                 sock = self._keeper.spawn(id)
@@ -437,10 +492,15 @@ class Pool:
                 self.log(f"the keeper does not answer: {error}")
                 self._spawn_at = now + 1.0
                 return
-            peer = Peer(id, Channel(sock))
-            self._peers[id] = peer
-            self._by_descriptor[peer.channel.fileno()] = peer
-            self._poll.register(peer.channel.fileno(), select.POLLIN)
+            self._admit(Peer(id, Channel(sock)))
+
+    def _own_workers(self) -> int:
+        return sum(1 for peer in self._peers.values() if not peer.adopted)
+
+    def _admit(self, peer: Peer) -> None:
+        self._peers[peer.id] = peer
+        self._by_descriptor[peer.channel.fileno()] = peer
+        self._poll.register(peer.channel.fileno(), select.POLLIN)
 
     def _watch(self, peer: Peer) -> None:
         if not peer.channel.closed:
@@ -451,7 +511,9 @@ class Pool:
     def _hear(self, peer: Peer) -> None:
         for head, body in peer.channel.receive():
             word = head[0]
-            if word == words.HI:
+            if word == words.HI and peer.adopted:
+                self._welcome(peer, head[4])
+            elif word == words.HI:
                 peer.ready = True
                 self._stillborn = 0
                 self._look_at = 0.0
@@ -459,18 +521,18 @@ class Pool:
                 self._take_result(peer, head, body)
             elif word == words.STARTED:
                 self._tell_started(peer, head)
-        if peer.channel.closed and peer.bury_by is None:
+        if peer.channel.closed and peer.gone_at is None:
             self._poll.unregister(peer.channel.fileno())
             del self._by_descriptor[peer.channel.fileno()]
-            peer.bury_by = time.monotonic() + (0 if peer.buried is not None else BURIAL)
+            peer.gone_at = peer.bury_at = time.monotonic()
 
     def _hear_keeper(self) -> None:
         def died(id: str, status: int) -> None:
             peer = self._peers.get(id)
             if peer is not None:
                 peer.buried = status
-                if peer.bury_by is not None:
-                    peer.bury_by = 0.0
+                if peer.gone_at is not None:
+                    peer.bury_at = 0.0
 
         if not self._keeper.deaths(died):
             self.log("the keeper has died; a new one takes its place")
@@ -480,14 +542,15 @@ class Pool:
 
     def _bury(self, now: float) -> None:
         """Settle what dead workers held, once nothing of it lives, and forget them."""
-        for peer in [peer for peer in self._peers.values() if peer.bury_by is not None and now >= peer.bury_by]:
-            path = os.path.join(self.run_dir, peer.id + WORKER_SUFFIX)
-            record = read_worker(path)
-            if record is not None and record.alive:
-                peer.bury_by = now + 0.01  # its end of the line is closed, but it still lives: it is about to end
+        for peer in [peer for peer in self._peers.values() if now >= peer.bury_at]:
+            if peer.adopted and not peer.ready:
+                self._turn_away(peer)
                 continue
-            if peer.buried is None and record is not None:
-                self._end_tree_of(record)
+            record = read_worker(os.path.join(self.run_dir, peer.id + WORKER_SUFFIX))
+            assert peer.gone_at is not None
+            if record is not None and (record.alive or not self._is_ended(peer, record, now - peer.gone_at)):
+                peer.bury_at = now + BURY_AGAIN
+                continue
             del self._peers[peer.id]
             peer.channel.close()
             if not peer.ready:
@@ -509,6 +572,15 @@ class Pool:
                 self.log(f"worker {peer.id} died with job {claim.job.id}: {legacy.settlement.reason}")
             self._keep(legacy, claim)
 
+    def _is_ended(self, peer: Peer, record: WorkerRecord, waited: float) -> bool:
+        """Whether nothing of a dead worker's tree lives: its keeper says so, or else we have ended it."""
+        if peer.buried is not None or record.swept or record.job is None:
+            return True
+        if waited < BURIAL:
+            return False
+        self._end_tree_of(record)
+        return True
+
     def _orphan_result(self, peer: Peer, record: Any) -> None:
         """A worker died after it had reported: its result is here, its files go once that is stored."""
         for index, entry in enumerate(self._unsettled):
@@ -519,19 +591,73 @@ class Pool:
     def _forget_files(self, path: str) -> None:
         remove(from_files(path))
 
-    def _end_tree_of(self, record: Any) -> None:
+    def _end_tree_of(self, record: WorkerRecord) -> None:
         """The keeper did not say that it had ended this tree: end it from here."""
-        from .takeover import end_left
-
-        spare = {self._keeper.pid}
+        spare = {self._keeper.pid, *live_keepers(self.run_dir)}
         if self.courier is not None and (pid := getattr(self.courier, "pid", None)) is not None:
             spare.add(pid)
-        for peer in self._peers.values():
-            other = read_worker(os.path.join(self.run_dir, peer.id + WORKER_SUFFIX))
-            if other is not None and other.alive and here(other):
-                spare.add(other.pid)
+        spare.update(other.pid for other in list_workers(self.run_dir) if other.alive and here(other))
         trees.end_children(spare, deadline=1.0)
         end_left(record)
+
+    def _end_silent(self, now: float) -> None:
+        """End workers that have not answered in time: to a job, to a stop, to an adoption."""
+        for peer in [peer for peer in self._peers.values() if now >= peer.kill_at]:
+            record = read_worker(os.path.join(self.run_dir, peer.id + WORKER_SUFFIX))
+            claim = peer.claim
+            if record is None or not record.alive:
+                peer.kill_at = FAR
+                continue
+            took = claim is not None and record.job is not None and record.job.id == claim.job.id
+            if took and claim is not None and peer.stop is None and claim.job.settings.timeout is None:
+                peer.kill_at = FAR  # it runs, for as long as it likes
+                continue
+            self.log(f"worker {peer.id} does not answer: ending it")
+            peer.kill_at = now + BACKSTOP
+            if here(record) and trees.is_same(record.pid, record.inode):
+                trees.send(record.pid, signal.SIGKILL)
+
+    # -- adoption -------------------------------------------------------------------------------------
+
+    def _adopt(self) -> None:
+        """Ask workers that outlived their pool to serve this one. What cannot be reached ends by itself."""
+        for path, claim in self.takeover.orphans.items():
+            record = read_worker(path)
+            if record is None or record.id in self._peers:
+                continue
+            try:
+                sock = connect(record.socket_path)
+            except OSError:  # it is about to end, or has no time: we look again
+                continue
+            if not is_own_user(sock):
+                sock.close()
+                continue
+            peer = Peer(record.id, Channel(sock), adopted=True)
+            peer.claim = claim
+            peer.kill_at = time.monotonic() + SILENCE * self.options.lease
+            self._admit(peer)
+            peer.channel.send(words.ADOPT, self.id, words.PROTOCOL)
+
+    def _welcome(self, peer: Peer, held: list[Any] | None) -> None:
+        """An adopted worker has said what it holds; that is the only truth about it."""
+        claim = self.takeover.orphans.pop(os.path.join(self.run_dir, peer.id + WORKER_SUFFIX), None)
+        peer.ready = True
+        peer.kill_at = FAR
+        if claim is not None and held == [claim.job.id, claim.job.attempts]:
+            peer.claim = claim
+            if claim.job.cancel:
+                self._stop_peer(peer, OutcomeKind.CANCELLED)
+            elif self.stopping > 1:
+                self._stop_peer(peer, OutcomeKind.INTERRUPTED)
+            return
+        peer.claim = None
+        if claim is not None:
+            self._unsettled.append(Unsettled(claim, transitions.release(claim)))
+
+    def _turn_away(self, peer: Peer) -> None:
+        """A worker ended before it could be adopted: its record has the result, once its lock is free."""
+        del self._peers[peer.id]
+        peer.channel.close()
 
     # -- results --------------------------------------------------------------------------------------
 
@@ -569,6 +695,7 @@ class Pool:
             stderr=kept[1],
         )
         peer.reported = True
+        peer.kill_at = FAR
         self._unsettled.append(Unsettled(claim, settlement, peer, tuple(large)))
 
     def _keep(self, legacy: Legacy, claim: Claim) -> None:
@@ -584,6 +711,7 @@ class Pool:
         peer.claim = None
         peer.reported = peer.disowned = peer.forced = False
         peer.stop = None
+        peer.kill_at = FAR
 
     # -- the exchange ---------------------------------------------------------------------------------
 
@@ -718,6 +846,9 @@ class Pool:
             self._unsettled.append(Unsettled(claim, transitions.settle(claim, outcome)))
             return
         peer.claim = claim
+        limit = settings.timeout
+        patience = SILENCE * self.options.lease if limit is None else limit + settings.grace + BACKSTOP
+        peer.kill_at = time.monotonic() + patience
         peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff)
         if peer.channel.wants_write:
             self._watch(peer)
@@ -805,6 +936,7 @@ class Pool:
             if now >= self._inherit_at:
                 self._inherit_at = now + INHERIT_EVERY
                 self._inherit([record.id for record in [*alive, *dead]])
+            self._adopt()
             if dead and self._suspects >= {record.id for record in dead}:
                 self._take_over([record.id for record in alive], dead, now)
         except StorageError as error:
@@ -839,6 +971,7 @@ class Pool:
         self._held.update({claim.job.id: claim for claim in claims})
         for legacy in self.takeover.sort(claims, same_boot=same_boot):
             self._keep(legacy, self._held[legacy.settlement.id])
+        self._adopt()
         if not claims and not self._unsettled:
             self.takeover.clean(dead)
             self.takeover.release()
@@ -847,4 +980,4 @@ class Pool:
 def from_files(path: str) -> tuple[str, ...]:
     """The files of a worker by the path of its record, the record last."""
     stem = path.removesuffix(WORKER_SUFFIX)
-    return (stem + ".out", stem + ".err", path)
+    return (stem + ".sock", stem + ".out", stem + ".err", path)

@@ -17,6 +17,7 @@ from queuectl.core.rundir import (
     IDENTITY_SIZE,
     JOB_AT,
     JOB_HEAD,
+    KEEPER_SUFFIX,
     POOL_SUFFIX,
     SWEPT_AT,
     WORKER_SUFFIX,
@@ -76,6 +77,12 @@ def create_pool_file(run_dir: str, record: PoolRecord) -> int:
     """Make ``<pool>.pool`` and hold its lock; the descriptor."""
     data = {key: value for key, value in record._asdict().items() if key not in ("path", "alive")}
     return _create_locked(os.path.join(run_dir, record.id + POOL_SUFFIX), json.dumps(data).encode())
+
+
+def create_keeper_file(run_dir: str, name: str) -> tuple[str, int]:
+    """Make ``<name>.keeper`` and hold its lock: a keeper is no stranger to whoever ends what dead workers left."""
+    path = os.path.join(run_dir, name + KEEPER_SUFFIX)
+    return path, _create_locked(path, json.dumps(own_identity()).encode())
 
 
 class Record:

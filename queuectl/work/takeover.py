@@ -115,7 +115,7 @@ def _mtime(path: str) -> int:
 
 def files_of(record: WorkerRecord) -> tuple[str, ...]:
     """The files of a dead worker, the record last."""
-    return (record.output_path("stdout"), record.output_path("stderr"), record.path)
+    return (record.socket_path, record.output_path("stdout"), record.output_path("stderr"), record.path)
 
 
 def remove(paths: Iterable[str]) -> None:

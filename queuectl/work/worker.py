@@ -1,8 +1,9 @@
 """A worker: runs one job at a time, knows its job and nothing of the storage.
 
 Forked by the keeper, it takes jobs from its pool over a channel, runs each through an executor, and keeps the result in
-its record and output files until the pool says that it is stored. It outlives its pool: with nobody to report to, it
-brings its job to an end, makes the result durable and ends; the next pool settles from the record.
+its record and output files until the pool says that it is stored. It outlives its pool: a next one may
+adopt it by its named socket while its job runs; with nobody to report to at the end, it makes the result durable and
+ends, and the next pool settles from the record.
 
 What a plugin may do wrong here (raise, hang, answer rubbish, exit) costs at most this worker: before any plugin is
 asked about an ended attempt, the outcome is in the record.
@@ -32,6 +33,7 @@ from . import channel as words
 from .channel import Channel
 from .output import Limits, Stream
 from .record import Record, own_identity, quiet_pipe
+from .sockets import is_own_user, listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,6 +63,7 @@ class Setup(NamedTuple):
     hooks: bool  # whether a plugin has something to say about attempts
     hidden: list[str]  # names of environment variables that hold our secrets
     cgroup: str | None
+    alone: float | None  # seconds a job may run on without a pool; None: until it is done
     limit: int
     head: int
     tail: int
@@ -79,10 +82,12 @@ class Worker:
         self.id = id
         self.channel = Channel(sock)
         self._alone = False  # no pool to report to
+        self._alone_since = 0.0
         self._terminated = False
         self._quit = False
         self._job: JobRecord | None = None  # in hand: running, or ended and not yet acknowledged
         self._large = (False, False)
+        self._kept: list[bytes | None] = []
         self._broken = False  # something of a job could not be ended: this worker takes no other
         self._policies = Policies(setup, self.log)
         self._wake = _signal_pipe(self._on_signal)
@@ -96,6 +101,10 @@ class Worker:
             cgroup=cgroup,
         )
         self.cgroup = cgroup
+        # The socket is there before the record can be seen: who finds a record finds the way to its worker.
+        self._door = listen(setup.run_dir, f"{id}.sock")
+        self._knocked = False
+        self._suitor: Channel | None = None  # has connected, and not yet said what it wants
         self.record = Record(setup.run_dir, identity)
         limits = Limits(setup.limit, setup.head, setup.tail)
         stem = os.path.join(setup.run_dir, id)
@@ -103,6 +112,7 @@ class Worker:
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
         self._poll.register(self.channel.fileno(), select.POLLIN)
+        self._poll.register(self._door.fileno(), select.POLLIN)
 
     def log(self, line: str) -> None:
         try:
@@ -139,13 +149,57 @@ class Worker:
             self._quit = True
 
     def _frames(self) -> list[tuple[list[Any], bytes]]:
+        if self._knocked:
+            self._knocked = False
+            self._answer_the_door()
         if self._alone:
             return []
         frames = self.channel.receive()
         if self.channel.closed:
             self._alone = True
+            self._alone_since = time.monotonic()
             self._poll.unregister(self.channel.fileno())
         return frames
+
+    # -- adoption -----------------------------------------------------------------------------
+
+    def overstays(self, now: float) -> bool:
+        """Whether it has been without a pool for so long that another host may be given its job."""
+        return self._alone and self.setup.alone is not None and now > self._alone_since + self.setup.alone
+
+    def _answer_the_door(self) -> None:
+        """Let a new pool in, if one has connected. The latest wins; one suitor at a time."""
+        if self._suitor is None:
+            try:
+                sock, _address = self._door.accept()
+            except OSError:
+                return
+            if not is_own_user(sock):
+                sock.close()
+                return
+            self._suitor = Channel(sock)
+            self._poll.register(self._suitor.fileno(), select.POLLIN)
+        for head, _body in self._suitor.receive():
+            if head[0] == words.ADOPT:
+                self._move_to(self._suitor)
+                return
+        if self._suitor.closed:
+            self._poll.unregister(self._suitor.fileno())
+            self._suitor.close()
+            self._suitor = None
+
+    def _move_to(self, pool: Channel) -> None:
+        """Serve another pool. The old line is dropped before the new one hears anything: what is unread in it is not
+        done. Whoever is adopted runs old code, so it ends when its job is stored."""
+        if not self._alone:
+            self._poll.unregister(self.channel.fileno())
+        self.channel.close()
+        self.channel, self._suitor = pool, None
+        self._alone, self._quit = False, True
+        held = None if self._job is None else [self._job.id, self._job.attempt]
+        pool.send(words.HI, self.id, os.getpid(), words.PROTOCOL, held)
+        if self._job is not None and self._job.phase == DECIDED:
+            self._report(self._kept)
 
     def _wait(self, timeout: float | None) -> None:
         """Until something arrives, a signal comes, or *timeout* seconds have passed."""
@@ -154,6 +208,8 @@ class Worker:
         for descriptor, _mask in self._poll.poll(None if timeout is None else max(0, timeout) * 1000 + 1):
             if descriptor == self._wake:
                 _drain(descriptor)
+            elif descriptor == self._door.fileno() or (self._suitor and descriptor == self._suitor.fileno()):
+                self._knocked = True
         if not self._alone and self.channel.wants_write:
             self.channel.flush()
             if not self.channel.wants_write:
@@ -178,6 +234,11 @@ class Worker:
             for stream in self.streams:
                 stream.sync()
             self.record.sync()
+        self._door.close()
+        try:
+            os.unlink(os.path.join(self.setup.run_dir, f"{self.id}.sock"))
+        except OSError:
+            pass
         if self.cgroup is not None:
             trees.leave_cgroup(self.cgroup)
 
@@ -202,6 +263,7 @@ class Worker:
         verdict, delay = self._policies.decide(claim, outcome, backoff)
         self._job = self._job._replace(phase=DECIDED, verdict=verdict, delay=delay)
         self.record.write(self._job)
+        self._kept = attempt.kept
         self._report(attempt.kept)
 
     def _report(self, kept: list[bytes | None]) -> None:
@@ -311,6 +373,8 @@ class _Attempt:
                     self._obey(head, handle)
                 now = time.monotonic()
                 if worker._terminated and self.why is None:
+                    self._stop(handle, OutcomeKind.INTERRUPTED, False)
+                if worker.overstays(now) and self.why is None:
                     self._stop(handle, OutcomeKind.INTERRUPTED, False)
                 if deadline is not None and now >= deadline:
                     deadline = None
