@@ -10,7 +10,11 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 from typing import Any
+
+if sys.platform == "win32":
+    raise ImportError("workers and what belongs to them need Linux or macOS")
 
 PROTOCOL = 1
 
