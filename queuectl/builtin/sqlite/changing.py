@@ -163,10 +163,15 @@ def prune(db: Database, before: int, states: Sequence[State] | None, limit: int,
 
 def set_queue(
     db: Database, name: str, *, paused: bool | None, reason: str, limit: int | None, seed: bool, actor: str, now: int
-) -> None:
+) -> bool:
+    """Whether anything was done. Seeding what is known, the usual case, takes no lock."""
+    if seed:
+        with db.reading:
+            if db.execute(_SQL["queue"], (name,)).fetchone():
+                return False
     with db.writing:
         if seed and db.execute(_SQL["queue"], (name,)).fetchone():
-            return
+            return False
         queue = db.queue_id(name)
         if paused is not None:
             db.execute(_SQL["pause"], (int(paused), reason if paused else "", queue))
@@ -175,3 +180,4 @@ def set_queue(
             db.execute(_SQL["cap"], (limit, queue))
             if not seed:
                 db.execute(_SQL["audit"], (now, None, queue, "limit", actor, "none" if limit is None else str(limit)))
+    return True

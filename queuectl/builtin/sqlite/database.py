@@ -35,7 +35,7 @@ _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 _PRAGMAS = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = {synchronous};
-PRAGMA cache_size = -64000;
+PRAGMA cache_size = -16000;
 PRAGMA journal_size_limit = 67108864;
 PRAGMA temp_store = MEMORY;
 """
