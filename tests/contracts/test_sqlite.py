@@ -206,6 +206,16 @@ def test_a_pool_does_not_wake_itself(storage: SQLiteStorage) -> None:
     listener.close()
 
 
+def test_seeding_a_known_queue_waits_for_nobody(storage: SQLiteStorage) -> None:
+    """It is done with every enqueue, and changes nothing but the first time."""
+    import fcntl
+
+    storage.set_queue("q", limit=2, seed=True)
+    with open(f"{storage.path}.lock") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        storage.set_queue("q", limit=2, seed=True)
+
+
 def test_an_ordinary_turn_wakes_nobody(storage: SQLiteStorage) -> None:
     """What waits in a queue without a limit the others could have had already: pools at work do not wake each other."""
     listener = storage.listen("other")

@@ -20,7 +20,7 @@ _SQL = {
     name: text.replace("{job}", JOB_COLUMNS).replace("{attempt}", ATTEMPT_COLUMNS)
     for name, text in statements.load("looking").items()
 }
-#: The most rows that one call of find() looks at where no index serves a filter.
+#: The most rows that one call of find() looks at in vain, where no index serves a filter.
 LOOK = 10_000
 #: How far a wall clock may be set back before ``since`` misses jobs.
 SLACK = 86_400_000
@@ -250,7 +250,7 @@ def find(db: Database, where: Where, limit: int, cursor: str | None) -> Page:
         here: list[int] = []
         rows = walk(search, place, after)
         for looked, (number, look) in enumerate(rows):
-            if len(seqs) >= limit or looked >= LOOK:
+            if len(seqs) >= limit or looked - len(seqs) >= LOOK:
                 onward = ",".join(map(str, here))
                 break
             here = [number, *look.key]

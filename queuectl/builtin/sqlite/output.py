@@ -79,6 +79,8 @@ def read(db: Database, id: str, attempt: int, stream: str, offset: int, size: in
             return file.read(size)
     except FileNotFoundError:
         return b""
+    except OSError as error:
+        raise StorageError(f"cannot read the output {path}: {error.strerror}") from error
 
 
 def size(db: Database, id: str, attempt: int, stream: str) -> int:

@@ -199,8 +199,10 @@ class SQLiteStorage(Storage):
     ) -> None:
         from .changing import set_queue
 
-        set_queue(self._db, name, paused=paused, reason=reason, limit=limit, seed=seed, actor=actor, now=_clock(now))
-        self._wake()
+        if set_queue(
+            self._db, name, paused=paused, reason=reason, limit=limit, seed=seed, actor=actor, now=_clock(now)
+        ):
+            self._wake()
 
     def prune(
         self, before: int, *, states: Sequence[State] | None = None, limit: int = 1000, now: int | None = None
