@@ -392,4 +392,5 @@ class Finding(NamedTuple):
 
     level: str  # "ok", "warning" or "error"
     text: str
-    advice: str = ""
+    advice: str = ""  # what to do about it
+    id: str = ""  # a short word for what was looked at, the same whatever was found: "integrity", "counts" …

@@ -22,10 +22,10 @@ import enum
 from typing import TYPE_CHECKING, ClassVar
 
 from .errors import NotSupported
-from .model import Where
+from .model import State, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .model import (
         Action,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
         QueueStat,
         Receipt,
         Sample,
-        State,
         Turn,
     )
 
@@ -264,7 +263,8 @@ class Storage(abc.ABC):
     def put_output(self, job: Job, attempt: int, stream: str, offset: int, data: bytes) -> None:
         """Store a piece of a stream (``stdout`` or ``stderr``) that is too long for a settlement.
 
-        Idempotent by offset. Called before the settlement, only by the holder of the job.
+        Idempotent by offset. Called before the settlement, only by the holder of the job; and for an attempt that was
+        loaded, with the job as this storage has it.
         """
 
     def keep_output(self, job: Job, attempt: int, stream: str, path: str) -> None:
@@ -298,15 +298,37 @@ class Storage(abc.ABC):
     # -- moving house (abilities MOVING, BACKUP) ----------------------------------------------------
 
     def export(self, *, batch: int = 1000) -> Iterator[Sequence[tuple[Job, History]]]:
-        """Every job with its history, oldest first, in batches. Meant for a store that no pool is using."""
+        """Every job that was there when this began, with its history, oldest first, in batches.
+
+        Each batch is of one moment; nothing is held between them, so that work goes on. Meant for a store that no
+        pool is using: a job that changes meanwhile is given as it is then.
+        """
         raise NotSupported(f"{type(self).__name__} cannot export")
 
-    def load(self, jobs: Sequence[tuple[Job, History]]) -> int:
-        """Insert exported jobs with ids, history and times kept; how many were new. Repeating is harmless."""
+    def load(
+        self,
+        jobs: Sequence[tuple[Job, History]],
+        *,
+        outputs: Mapping[tuple[str, int, str], bytes] = {},
+        now: int | None = None,
+    ) -> int:
+        """Insert exported jobs with ids, history, times and counts kept; how many were new. Repeating is harmless.
+
+        *outputs* has streams of at most ``INLINE_OUTPUT`` bytes by (id, attempt, stream); longer ones are given to
+        ``put_output`` afterwards. What was PROCESSING arrives as :func:`arriving` says. Numbers that are issued later
+        are higher than all that were loaded. A job is left alone, and not counted, if there is one of that id, if its
+        number is another job's, or if it is unfinished and another unfinished job has its ``unique_key``; one whose id
+        a user gave takes another number instead. An attempt that is loaded counts in ``runs`` of its queue, but not
+        in ``samples``.
+        """
         raise NotSupported(f"{type(self).__name__} cannot load")
 
     def backup(self, path: str) -> None:
-        """Write a consistent copy to *path* while work goes on."""
+        """Write a consistent copy, with output, to *path*, which must not exist, while work goes on.
+
+        The copy is what the storage was at one moment after the call. Claims wait for it no longer than for each other.
+        ``Conflict`` if something is there. The copy appears whole, or not at all.
+        """
         raise NotSupported(f"{type(self).__name__} cannot make a backup")
 
     # -- life -------------------------------------------------------------------------------------
@@ -317,3 +339,15 @@ class Storage(abc.ABC):
 
     def close(self) -> None:
         """Release everything. Idempotent."""
+
+
+def arriving(job: Job) -> Job:
+    """A job as ``load`` stores it: nobody runs it where it arrives.
+
+    An attempt that was running is given back, as if it had been released: no outcome of it will ever come. A job that
+    was to be cancelled is.
+    """
+    if job.state is not State.PROCESSING:
+        return job
+    state, reason = (State.CANCELLED, "cancelled") if job.cancel else (State.PENDING, "")
+    return job._replace(state=state, reason=reason, attempts=job.attempts - 1, pool=None, cancel=False)

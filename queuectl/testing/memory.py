@@ -42,10 +42,10 @@ from queuectl.api.model import (
     Where,
     bucket_of,
 )
-from queuectl.api.storage import Ability, Listener, Storage
+from queuectl.api.storage import Ability, Listener, Storage, arriving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 #: The states that an action applies to, in the order they are looked for.
 _APPLIES = {
@@ -538,20 +538,45 @@ class MemoryStorage(Storage):
         for start in range(0, len(jobs), batch):
             yield [(job, self.history(job.id)) for job in jobs[start : start + batch]]
 
-    def load(self, jobs: Sequence[tuple[Job, History]]) -> int:
-        new = [(job, history) for job, history in jobs if self._find(job.id) is None]
-        for job, history in new:
-            self._put(job, _clock(None))
-            self._shelf.attempts[job.seq] = list(history.attempts)
-            self._shelf.audits[job.seq] = list(history.audits)
-            self._shelf.queues.setdefault(job.spec.queue, _Queue())
-            self._shelf.next_seq = max(self._shelf.next_seq, job.seq + 1)
-        return len(new)
+    def load(
+        self,
+        jobs: Sequence[tuple[Job, History]],
+        *,
+        outputs: Mapping[tuple[str, int, str], bytes] = {},
+        now: int | None = None,
+    ) -> int:
+        shelf, now = self._shelf, _clock(now)
+        numbers = [job.seq if job.spec.id is not None else int(job.id) for job, _ in jobs]
+        shelf.next_seq = max([shelf.next_seq, *[number + 1 for number in numbers]])
+        new = 0
+        for (job, history), number in zip(jobs, numbers, strict=True):
+            key = job.spec.unique_key if job.state not in FINISHED else None
+            if self._find(job.id) or self._holder(key) or (job.spec.id is None and number in shelf.jobs):
+                continue
+            if number in shelf.jobs:
+                number, shelf.next_seq = shelf.next_seq, shelf.next_seq + 1
+            new += 1
+            self._put(arriving(job)._replace(seq=number), now)
+            shelf.attempts[number] = list(history.attempts)
+            shelf.audits[number] = list(history.audits)
+            queue = shelf.queues.get(job.spec.queue, _Queue())
+            ms = sum(max(0, ended.outcome.ended_at - ended.outcome.started_at) for ended in history.attempts)
+            shelf.queues[job.spec.queue] = queue._replace(
+                runs=queue.runs + len(history.attempts), run_ms=queue.run_ms + ms
+            )
+            for ended in history.attempts:
+                for stream in ("stdout", "stderr"):
+                    if data := outputs.get((job.id, ended.number, stream)):
+                        shelf.outputs[number, ended.number, stream] = bytearray(data)
+        self._wake()
+        return new
 
     # -- life -------------------------------------------------------------------------------------
 
     def check(self) -> Sequence[Finding]:
-        return [Finding("warning", "jobs are kept in memory only", "they are gone when this process ends")]
+        return [
+            Finding("warning", "jobs are kept in memory only", "they are gone when this process ends", "durability")
+        ]
 
 
 def _clock(now: int | None) -> int:

@@ -10,7 +10,8 @@ Subclass it in your tests and say how your storage is opened::
         def open_storage(self, redis_url):
             return lambda: RedisStorage(redis_url)  # called again: another process's view of the same storage
 
-The storage has to be empty at the start of each test. ``processes = False`` says that it lives in one process.
+The storage has to be empty at the start of each test. ``processes = False`` says that it lives in one process. One that
+declares the ability BACKUP also needs a fixture ``open_copy``: a function that opens the file that ``backup`` wrote.
 
 Each test says in its docstring what it demands, and why. Tests of an ability that the storage does not declare are
 skipped by name; there are others then, which demand that it is refused. The suite is versioned with the core: new
@@ -22,8 +23,9 @@ from __future__ import annotations
 from .subjects.change import ApplyTests, PruneTests, QueueTests, WakeTests
 from .subjects.enqueue import EnqueueTests, UniqueTests
 from .subjects.exchange import ClaimTests, SettleTests
-from .subjects.keep import LifeTests, MovingTests, OutboxTests, OutputTests, UndeclaredTests
+from .subjects.keep import LifeTests, OutboxTests, OutputTests, UndeclaredTests
 from .subjects.lease import LeaseTests
+from .subjects.moving import BackupTests, MovingTests
 from .subjects.query import QueryTests
 from .subjects.race import ClockTests, RaceTests
 from .subjects.subject import OpenStorage
@@ -45,6 +47,7 @@ class StorageSuite(
     OutputTests,
     OutboxTests,
     MovingTests,
+    BackupTests,
     UndeclaredTests,
     LifeTests,
     RaceTests,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -37,6 +38,10 @@ class TestSQLiteStorage(StorageSuite):
     def open_storage(self, tmp_path: Path) -> OpenStorage:
         return lambda: SQLiteStorage(str(tmp_path / "queue.db"))
 
+    @pytest.fixture
+    def open_copy(self) -> Callable[[str], SQLiteStorage]:
+        return SQLiteStorage
+
 
 class TestSQLiteStorageWithNormalDurability(StorageSuite):
     race_jobs = 1000
@@ -44,6 +49,10 @@ class TestSQLiteStorageWithNormalDurability(StorageSuite):
     @pytest.fixture
     def open_storage(self, tmp_path: Path) -> OpenStorage:
         return lambda: SQLiteStorage(str(tmp_path / "queue.db"), durability="normal")
+
+    @pytest.fixture
+    def open_copy(self) -> Callable[[str], SQLiteStorage]:
+        return SQLiteStorage
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from queuectl.api.model import (
     Claim,
     Exchange,
     Held,
+    History,
+    Job,
     NewJob,
     Page,
     Pulse,
@@ -27,6 +29,7 @@ from queuectl.api.model import (
 from queuectl.api.storage import Ability
 from queuectl.testing.memory import MemoryStorage
 from queuectl.testing.storage import StorageSuite
+from queuectl.testing.subjects.subject import NOW
 
 
 class HalfABatch(MemoryStorage):
@@ -294,6 +297,68 @@ class Blurred(MemoryStorage):
         return [sample._replace(minute=sample.minute - 1) for sample in super().samples(since, until)]
 
 
+class Loading(MemoryStorage):
+    """Loads in a way of its own; subclasses say how."""
+
+    def load(self, jobs: Sequence[tuple[Job, History]], **given: Any) -> int:
+        return super().load([self.arrives(*pair) for pair in jobs], **given)
+
+    def arrives(self, job: Job, history: History) -> tuple[Job, History]:
+        raise NotImplementedError
+
+
+class Blank(Loading):
+    """What people did is not moved."""
+
+    def arrives(self, job: Job, history: History) -> tuple[Job, History]:
+        return job, history._replace(audits=())
+
+
+class Punctual(Loading):
+    """Everything that is loaded is due now."""
+
+    def arrives(self, job: Job, history: History) -> tuple[Job, History]:
+        return job._replace(run_at=NOW), history
+
+
+class Speechless(MemoryStorage):
+    """Output is not moved."""
+
+    def load(self, jobs: Sequence[tuple[Job, History]], **given: Any) -> int:
+        return super().load(jobs, **{**given, "outputs": {}})
+
+
+class Burning(MemoryStorage):
+    """The attempt that was running where a job comes from is gone."""
+
+    def load(self, jobs: Sequence[tuple[Job, History]], **given: Any) -> int:
+        new = super().load(jobs, **given)
+        for job, _ in jobs:
+            if job.state is State.PROCESSING:
+                self._shelf.jobs[job.seq] = self._shelf.jobs[job.seq]._replace(attempts=job.attempts)
+        return new
+
+
+class Replacing(MemoryStorage):
+    """What is there gives way to what is loaded."""
+
+    def load(self, jobs: Sequence[tuple[Job, History]], **given: Any) -> int:
+        for job, _ in jobs:
+            if (there := self._find(job.id)) is not None and there.state is not State.PROCESSING:
+                self._delete(there)
+        return super().load(jobs, **given)
+
+
+class Uncounted(MemoryStorage):
+    """Numbers go on where they were, whatever was loaded."""
+
+    def load(self, jobs: Sequence[tuple[Job, History]], **given: Any) -> int:
+        following = self._shelf.next_seq
+        new = super().load(jobs, **given)
+        self._shelf.next_seq = following
+        return new
+
+
 class Undeclared(MemoryStorage):
     """What is not declared is done all the same, or half."""
 
@@ -332,6 +397,11 @@ BROKEN: Sequence[tuple[type[MemoryStorage], str]] = [
     (Chatty, "test_what_is_taken_is_kept_from_others_for_a_while"),
     (Silent, "test_news_makes_the_line_readable"),
     (Blurred, "test_histograms_are_kept_by_the_minute"),
+    (Speechless, "test_short_output_comes_with_its_job_and_long_output_after_it"),
+    (Burning, "test_what_was_running_arrives_as_pending"),
+    (Replacing, "test_a_job_that_is_there_is_left_alone"),
+    (Uncounted, "test_numbers_go_on_after_the_highest_loaded"),
+    (Punctual, "test_what_was_loaded_runs_in_its_order"),
     (Undeclared, "test_unique_keys_are_refused"),
     (Undeclared, "test_tags_are_refused"),
     (Undeclared, "test_deliveries_are_refused"),
@@ -366,6 +436,12 @@ def test_a_broken_storage_is_noticed(storage: type[MemoryStorage], test: str, mo
 def test_output_that_stays_is_noticed(way: str) -> None:
     with pytest.raises(AssertionError):
         StorageSuite().test_output_goes_with_its_job(Sticky(), way)
+
+
+@pytest.mark.parametrize("storage", [Blank, Speechless, Burning])
+def test_what_is_lost_on_the_way_is_noticed(storage: type[MemoryStorage]) -> None:
+    with pytest.raises(AssertionError):
+        StorageSuite().test_a_whole_storage_moves(storage(), "in")
 
 
 def test_a_history_that_is_lost_is_noticed() -> None:

@@ -49,7 +49,7 @@ PROVIDER: Provider[Storage] = Provider(
         ),
     ),
     summary="one file on this machine; no server",
-    abilities=frozenset({Ability.LISTEN, Ability.UNIQUE, Ability.TAGS, Ability.OUTBOX}),
+    abilities=frozenset({Ability.MOVING, Ability.BACKUP, Ability.LISTEN, Ability.UNIQUE, Ability.TAGS, Ability.OUTBOX}),
 )
 
 

@@ -58,10 +58,13 @@ def apply(
             change = _act(db, action, row, tally, actor, now)
             if change is None:
                 continue
-            if action is Action.DELETE:
-                applied.gone.append((seq, row[6]))
             applied.changes.append(change)
-            db.execute(_SQL["audit"], (now, seq, None, action.value, actor, note))
+            if action is Action.DELETE:  # the job has no history any more; its queue has
+                applied.gone.append((seq, row[6]))
+                said = f"job {change.id}: {note}" if note else f"job {change.id}"
+                db.execute(_SQL["audit"], (now, None, row[2], action.value, actor, said))
+            else:
+                db.execute(_SQL["audit"], (now, seq, None, action.value, actor, note))
             if deliveries and change.now not in (None, State.PROCESSING):
                 event = event_text(Event(_EVENTS[action], now, job_at(db, seq)))
                 for target in deliveries:

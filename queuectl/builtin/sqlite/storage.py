@@ -16,7 +16,7 @@ from queuectl.api.storage import Ability, Listener, Storage
 from .database import BUSY_SECONDS, Database
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from queuectl.api.model import (
         Action,
@@ -47,7 +47,9 @@ class SQLiteStorage(Storage):
     The folder of *path* must exist; the file is made if need be.
     """
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.LISTEN, Ability.UNIQUE, Ability.TAGS, Ability.OUTBOX})
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        {Ability.MOVING, Ability.BACKUP, Ability.LISTEN, Ability.UNIQUE, Ability.TAGS, Ability.OUTBOX}
+    )
 
     def __init__(self, path: str, durability: str = "full", *, busy_seconds: float = BUSY_SECONDS) -> None:
         self._db = Database(path, durability, busy_seconds=busy_seconds)
@@ -253,6 +255,32 @@ class SQLiteStorage(Storage):
         from .outbox import delivered
 
         delivered(self._db, ids)
+
+    # -- moving house -----------------------------------------------------------------------------
+
+    def export(self, *, batch: int = 1000) -> Iterator[Sequence[tuple[Job, History]]]:
+        from .moving import export
+
+        return export(self._db, batch)
+
+    def load(
+        self,
+        jobs: Sequence[tuple[Job, History]],
+        *,
+        outputs: Mapping[tuple[str, int, str], bytes] = {},
+        now: int | None = None,
+    ) -> int:
+        from .moving import load
+
+        new = load(self._db, jobs, outputs, _clock(now))
+        if new:
+            self._wake()
+        return new
+
+    def backup(self, path: str) -> None:
+        from .backup import backup
+
+        backup(self._db, path)
 
     # -- life -------------------------------------------------------------------------------------
 

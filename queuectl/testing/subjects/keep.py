@@ -1,4 +1,4 @@
-"""Keep: what jobs printed, what notifiers are to hear, and moving house."""
+"""Keep: what jobs printed, what notifiers are to hear, and what holds for every storage from its first day."""
 
 from __future__ import annotations
 
@@ -180,30 +180,6 @@ class OutboxTests(Subject):
         storage.delivered([first.id])
         storage.delivered([first.id, 999])
         assert [d.id for d in storage.take_deliveries(now=NOW + 99 * SECOND)] == [second.id]
-
-
-class MovingTests(Subject):
-    """Export and load."""
-
-    def test_what_is_loaded_is_what_was_exported(self, storage: Storage) -> None:
-        """Ids, history and times are kept; loading again changes nothing."""
-        need(storage, Ability.MOVING)
-        one_in_each_state(storage)
-        storage.apply(Action.RETRY, Where(states=(State.DEAD,)), actor="ann", now=NOW)
-        before = [pair for batch in storage.export(batch=2) for pair in batch]
-        storage.apply(Action.DELETE, Where(), now=NOW)
-        assert storage.load(before) == len(before) - 1
-        assert storage.load(before) == 0
-        assert [pair for batch in storage.export() for pair in batch] == before
-
-    def test_numbers_go_on_after_the_highest_loaded(self, storage: Storage) -> None:
-        """An issued id is never given twice."""
-        need(storage, Ability.MOVING)
-        id = put_one(storage)
-        pairs = [pair for batch in storage.export() for pair in batch]
-        storage.apply(Action.DELETE, Where(), now=NOW)
-        storage.load([(pair[0]._replace(seq=500, id="500"), pair[1]) for pair in pairs])
-        assert int(put_one(storage)) > 500 > int(id)
 
 
 class UndeclaredTests(Subject):
