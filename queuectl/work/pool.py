@@ -621,7 +621,7 @@ class Pool:
 
     def _adopt(self) -> None:
         """Ask workers that outlived their pool to serve this one. What cannot be reached ends by itself."""
-        for path, claim in self.takeover.orphans.items():
+        for path in self.takeover.orphans:
             record = read_worker(path)
             if record is None or record.id in self._peers:
                 continue
@@ -633,7 +633,6 @@ class Pool:
                 sock.close()
                 continue
             peer = Peer(record.id, Channel(sock), adopted=True)
-            peer.claim = claim
             peer.kill_at = time.monotonic() + SILENCE * self.options.lease
             self._admit(peer)
             peer.channel.send(words.ADOPT, self.id, words.PROTOCOL)
