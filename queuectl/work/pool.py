@@ -61,7 +61,7 @@ AGAIN = 0.05  # while a takeover is under way, or a pool has just been seen dead
 TAKE_OVER = 500  # claims in one step
 INHERIT_EVERY = 15.0  # so often it looks for leases that ran out with nobody of this host to know why
 FAR, MINUTE = float("inf"), 60.0  # the wall clock may be set: a known moment is looked at again after a minute
-BURIAL, BURY_AGAIN = 1.0, 0.01  # so long the keeper may take to end a dead worker's tree; so often we look
+BURIAL, BURY_AGAIN = 0.2, 0.01  # so long the keeper may take to end a dead worker's tree; so often we look
 ALONE_MARGIN = 5.0
 BACKSTOP = 15.0  # so much later than it should a worker may answer, then it is ended
 SILENCE = 3  # leases after which a worker that does not answer is ended
@@ -165,6 +165,7 @@ class Pool:
         self._spawn_at = 0.0
         self._stillborn = 0
         self._suspects: frozenset[str] = frozenset()
+        self._watched: dict[int, str] = {}  # descriptors of the processes of other pools, to hear of their end
         self._drain_by: float | None = None
         self._signals: list[int] = []
         self._leave_now = False
@@ -378,6 +379,9 @@ class Pool:
             self._look_at = 0.0
         elif descriptor == self._keeper.fileno():
             self._hear_keeper()
+        elif descriptor in self._watched:
+            self._unwatch(descriptor)
+            self._sweep_at = 0.0
         elif self.courier is not None:
             self.courier.handle(descriptor, mask)
 
@@ -931,6 +935,7 @@ class Pool:
             if claim is not None:
                 self._keep(legacy, claim)
         alive, dead = self.takeover.others()
+        self._watch_pools(alive)
         try:
             if now >= self._inherit_at:
                 self._inherit_at = now + INHERIT_EVERY
@@ -946,6 +951,29 @@ class Pool:
             self._sweep_at = now + AGAIN
         self._suspects = frozenset(record.id for record in dead)
         self._swept = True
+
+    def _watch_pools(self, alive: Sequence[PoolRecord]) -> None:
+        """Hear at once of the end of another pool of this host; the look once a second is the net below."""
+        watched = set(self._watched.values())
+        for record in alive:
+            if record.id in watched or not record.inode or not here(record):
+                continue
+            descriptor = trees.open_pidfd(record.pid)
+            if descriptor is None:
+                continue
+            if trees.pidfd_inode(descriptor) != record.inode:
+                os.close(descriptor)
+                continue
+            self._watched[descriptor] = record.id
+            self._poll.register(descriptor, select.POLLIN)
+        for descriptor, id in list(self._watched.items()):
+            if id not in {record.id for record in alive}:
+                self._unwatch(descriptor)
+
+    def _unwatch(self, descriptor: int) -> None:
+        del self._watched[descriptor]
+        self._poll.unregister(descriptor)
+        os.close(descriptor)
 
     def _inherit(self, known: list[str]) -> None:
         """Adopt the claims of pools that have no record here and whose lease has run out: another host's, or none's."""
