@@ -258,7 +258,7 @@ class Settlement(NamedTuple):
     losses: int = 0
     reason: str = ""
     released: bool = False
-    stdout: bytes | None = None  # at most INLINE_OUTPUT; None: none, or kept by ``keep_output``
+    stdout: bytes | None = None  # at most INLINE_OUTPUT; None: none, or what ``keep_output``, ``put_output`` kept
     stderr: bytes | None = None
     then: tuple[NewJob, ...] = ()  # stored in the same step, if the settlement is applied
     deliveries: tuple[Delivery, ...] = ()

@@ -145,15 +145,18 @@ class MemoryStorage(Storage):
     def _store(self, spec: NewJob, deliveries: Sequence[str], now: int) -> Receipt:
         if (holder := self._holder(spec.unique_key)) is not None:
             return Receipt(holder.id, False)
-        shelf = self._shelf
-        seq = shelf.next_seq
-        shelf.next_seq += 1
+        shelf, seq = self._shelf, self._number()
         run_at = now if spec.run_at is None else spec.run_at
         job = Job(spec.id or str(seq), seq, spec, State.PENDING, run_at, now, now)
         self._put(job, now)
         shelf.queues.setdefault(spec.queue, _Queue())
         self._deliver([Delivery(target, Event("enqueued", now, job)) for target in deliveries])
         return Receipt(job.id, True)
+
+    def _number(self) -> int:
+        """A number that was never given before."""
+        self._shelf.next_seq += 1
+        return self._shelf.next_seq - 1
 
     def _holder(self, key: str | None) -> Job | None:
         """The unfinished job that has a unique key."""
@@ -265,7 +268,7 @@ class MemoryStorage(Storage):
         running = Counter(job.spec.queue for job in jobs.values() if job.state is State.PROCESSING)
         taken: Counter[str] = Counter()
         chosen: list[Job] = []
-        for job in sorted((jobs[seq] for seq in self._shelf.ready), key=_run_order):
+        for job in sorted((jobs[seq] for seq in self._shelf.ready), key=run_order):
             name = job.spec.queue
             queue = self._shelf.queues[name]
             most = None if turn.queues is None else turn.queues.get(name, 0)
@@ -312,18 +315,24 @@ class MemoryStorage(Storage):
         shelf = self._shelf
         holders = {job.pool for job in shelf.jobs.values() if job.pool is not None}
         leases = {known.id: known.lease_until for known in shelf.pools.values()}
-        claims: list[Claim] = []
-        for other in sorted(({*leases, *holders, *dead}) - {pool}):
-            if other not in dead and (other in alive or leases.get(other, 0) > now):
-                continue
-            held = self._held(other)
-            for job in held[: limit - len(claims)]:
-                adopted = job._replace(pool=pool, token=job.token + 1)
-                self._put(adopted, now)
-                claims.append(Claim(adopted, adopted.token))
+        gone = [
+            other
+            for other in sorted({*leases, *holders, *dead} - {pool})
+            if other in dead or (other not in alive and leases.get(other, 0) <= now)
+        ]
+        claims = []
+        for job in self._adoptable([job for other in gone for job in self._held(other)])[:limit]:
+            adopted = job._replace(pool=pool, token=job.token + 1)
+            self._put(adopted, now)
+            claims.append(Claim(adopted, adopted.token))
+        for other in gone:
             if not self._held(other):
                 shelf.pools.pop(other, None)
         return claims
+
+    def _adoptable(self, jobs: list[Job]) -> list[Job]:
+        """In which order they are adopted."""
+        return jobs
 
     # -- waiting ----------------------------------------------------------------------------------
 
@@ -362,7 +371,7 @@ class MemoryStorage(Storage):
         if job.state is not State.PENDING:
             return (group, -job.updated_at, -job.seq)
         if job.seq in self._shelf.ready:
-            return (group, 0, *_run_order(job))
+            return (group, 0, *run_order(job))
         return (group, 1, job.run_at, job.seq)
 
     def resolve(self, prefix: str) -> Sequence[str]:
@@ -382,7 +391,7 @@ class MemoryStorage(Storage):
         jobs = [job for job in self._shelf.jobs.values() if job.spec.queue == name]
         ready = [job for job in jobs if job.seq in self._shelf.ready]
         risen = [job for job in jobs if job.state in WAITING and job not in ready and job.run_at <= now]
-        head = min(ready, key=_run_order, default=None) or min(risen, key=lambda job: job.run_at, default=None)
+        head = min(ready, key=run_order, default=None) or min(risen, key=lambda job: job.run_at, default=None)
         return QueueStat(
             name,
             {state: sum(job.state is state for job in jobs) for state in State},
@@ -583,7 +592,7 @@ def _clock(now: int | None) -> int:
     return time.time_ns() // 1_000_000 if now is None else now
 
 
-def _run_order(job: Job) -> tuple[int, int, int]:
+def run_order(job: Job) -> tuple[int, int, int]:
     return (-job.spec.priority, job.run_at, job.seq)
 
 

@@ -12,6 +12,8 @@ Subclass it in your tests and say how your storage is opened::
 
 The storage has to be empty at the start of each test. ``processes = False`` says that it lives in one process. One that
 declares the ability BACKUP also needs a fixture ``open_copy``: a function that opens the file that ``backup`` wrote.
+With a fixture ``new_storage``, a function that makes one empty storage after the other and returns how each is opened,
+the state machine of ``queuectl.testing.machine`` is run too (it needs hypothesis).
 
 Each test says in its docstring what it demands, and why. Tests of an ability that the storage does not declare are
 skipped by name; there are others then, which demand that it is refused. The suite is versioned with the core: new
@@ -25,6 +27,7 @@ from .subjects.enqueue import EnqueueTests, UniqueTests
 from .subjects.exchange import ClaimTests, SettleTests
 from .subjects.keep import LifeTests, OutboxTests, OutputTests, UndeclaredTests
 from .subjects.lease import LeaseTests
+from .subjects.model import ModelTests
 from .subjects.moving import BackupTests, MovingTests
 from .subjects.query import QueryTests
 from .subjects.race import ClockTests, RaceTests
@@ -52,5 +55,6 @@ class StorageSuite(
     LifeTests,
     RaceTests,
     ClockTests,
+    ModelTests,
 ):
     """Every sentence of ``queuectl.api.storage`` as a test."""

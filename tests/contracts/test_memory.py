@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+from targets import FULL, target
 
 from queuectl.testing.memory import MemoryStorage
 from queuectl.testing.storage import OpenStorage, StorageSuite
@@ -15,3 +18,15 @@ class TestMemoryStorage(StorageSuite):
     def open_storage(self) -> OpenStorage:
         first = MemoryStorage()
         return lambda: MemoryStorage(first)
+
+    #: Compared with itself: what remains is that it keeps what needs no reference.
+    model_examples = target(50, 2000)
+    model_seeded = not FULL
+
+    @pytest.fixture
+    def new_storage(self) -> Callable[[], OpenStorage]:
+        def new_storage() -> OpenStorage:
+            first = MemoryStorage()
+            return lambda: MemoryStorage(first)
+
+        return new_storage

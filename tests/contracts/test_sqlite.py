@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from targets import FULL, report, target
 
 from queuectl.api.model import Action, State, Turn, Where
 from queuectl.builtin.sqlite import looking
@@ -53,6 +55,25 @@ class TestSQLiteStorageWithNormalDurability(StorageSuite):
     @pytest.fixture
     def open_copy(self) -> Callable[[str], SQLiteStorage]:
         return SQLiteStorage
+
+    model_examples = target(100, 5000)
+    model_seeded = not FULL
+
+    @pytest.fixture
+    def new_storage(self, tmp_path: Path) -> Callable[[], OpenStorage]:
+        numbers = itertools.count()
+
+        def new_storage() -> OpenStorage:
+            path = tmp_path / f"{next(numbers)}.db"
+            return lambda: SQLiteStorage(str(path), durability="normal")
+
+        return new_storage
+
+    @pytest.mark.timeout(7200)
+    def test_random_calls_are_answered_as_by_the_reference(self, new_storage: Callable[[], OpenStorage]) -> None:
+        with report("random calls, SQLite against the reference", self.model_examples) as ran:
+            super().test_random_calls_are_answered_as_by_the_reference(new_storage)
+            ran.held = self.model_examples
 
 
 @pytest.fixture

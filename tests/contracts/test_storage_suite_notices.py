@@ -28,7 +28,7 @@ from queuectl.api.model import (
 )
 from queuectl.api.storage import Ability
 from queuectl.testing.memory import MemoryStorage
-from queuectl.testing.storage import StorageSuite
+from queuectl.testing.storage import OpenStorage, StorageSuite
 from queuectl.testing.subjects.subject import NOW
 
 
@@ -447,3 +447,19 @@ def test_what_is_lost_on_the_way_is_noticed(storage: type[MemoryStorage]) -> Non
 def test_a_history_that_is_lost_is_noticed() -> None:
     with pytest.raises(AssertionError):
         StorageSuite().test_a_retry_starts_anew(Amnesic(), State.DEAD)
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [ByName, Counting, Deaf, Drifting, Greedy, Hasty, Keyless, PerPoolLimit, Renumbering, Strict, Trusting, Unfenced],
+)
+def test_random_calls_notice_it_too(storage: type[MemoryStorage]) -> None:
+    """Whatever rule is broken, some of the first lives of the state machine run into it."""
+    from queuectl.testing.machine import run_machine
+
+    def new_storage() -> OpenStorage:
+        first = storage()
+        return lambda: storage(first)
+
+    with pytest.raises((AssertionError, ValueError, KeyError)):
+        run_machine(new_storage, examples=100, steps=50, shrink=False)

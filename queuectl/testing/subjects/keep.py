@@ -77,6 +77,14 @@ class OutputTests(Subject):
         read = b"".join(other.read_output(id, 1, "stdout", offset, 70_000) for offset in range(0, 300_000, 70_000))
         assert read == whole
 
+    def test_what_rides_on_the_settlement_is_the_stream(self, storage: Storage) -> None:
+        """Even if it is empty and pieces came before it."""
+        id = put_one(storage)
+        claim = take_one(storage)
+        storage.put_output(claim.job, 1, "stdout", 0, b"a piece")
+        hand_in(storage, completed(claim, stdout=b""))
+        assert (storage.output_size(id, 1, "stdout"), storage.read_output(id, 1, "stdout")) == (0, b"")
+
     def test_a_file_is_taken_over(self, storage: Storage, tmp_path: Path) -> None:
         """The pool has it on disk already; afterwards it is the storage's."""
         id = put_one(storage)
