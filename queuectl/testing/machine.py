@@ -628,6 +628,8 @@ class StorageMachine(RuleBasedStateMachine):
                     size = storage.output_size(job.id, number, stream)
                     said = storage.read_output(job.id, number, stream)
                     assert (size, said) == (len(said), reference.read_output(job.id, number, stream))
+        if Ability.MOVING in self.abilities:
+            assert [*storage.export()] == [*reference.export()]
         first, last = NOW - SET_BACK, self.latest
         assert _list(storage.samples(first, last)) == _list(reference.samples(first, last))
         wrong = [finding for finding in storage.check() if finding.level == "error" or "wrong" in finding.text]
