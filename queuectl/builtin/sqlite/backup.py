@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from queuectl.api.errors import Conflict, StorageError, StorageFull
+from queuectl.api.errors import Conflict, StorageError, StorageFull, StorageInvalid
 
 from . import statements
+from .database import complaint
 from .files import open_private, private_folders
 from .rows import attempt_id
 
@@ -71,7 +72,9 @@ def _copy(db: Database, part: str, between: Callable[[], None] | None) -> None:
                     between()
         ((verdict,),) = target.execute("PRAGMA quick_check(1)").fetchall()
         if verdict != "ok":
-            raise StorageError(f"the copy of {db.path} is damaged ({verdict}): is the database? queuectl doctor tells")
+            raise StorageError(
+                f"the copy of {db.path} is damaged ({complaint(verdict)}): is the database? queuectl doctor tells"
+            )
         os.fsync(file)
     finally:
         if target is not None:

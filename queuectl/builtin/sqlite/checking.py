@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from queuectl.api.errors import StorageInvalid
 from queuectl.api.model import Finding
 
 from . import statements
+from .database import complaint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,12 +22,21 @@ _SQL = statements.load("checking")
 
 
 def check(db: Database) -> list[Finding]:
-    return [*_integrity(db), *_counts(db), *_texts(db), *_settings(db), *_modes(db), *_files(db)]
+    """What is damaged is not put right: nobody knows what the right would be."""
+    found: list[Finding] = []
+    for look in (_integrity, _counts, _texts, _settings, _modes, _files):
+        try:
+            found += look(db)
+        except StorageInvalid as error:
+            found.append(Finding("error", str(error), "restore a backup"))
+        if found and found[-1].level == "error":
+            break
+    return found
 
 
 def _integrity(db: Database) -> Iterator[Finding]:
     with db.reading:
-        complaints = [str(text) for (text,) in db.execute(_SQL["integrity"])]
+        complaints = [complaint(text) for (text,) in db.execute(_SQL["integrity"])]
         ((lost,),) = db.execute(_SQL["lost_attempts"]).fetchall()
     if lost:
         complaints.append(f"{lost} attempts belong to no job")

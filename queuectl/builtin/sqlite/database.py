@@ -6,6 +6,7 @@ all the locks that the process holds on it, SQLite's among them.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -41,12 +42,27 @@ PRAGMA temp_store = MEMORY;
 """
 
 
+#: How code fails at a row that is not what it wrote.
+FAULTS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+
+
+class Nonsense(ValueError):
+    """A row is not what was written: the file is damaged."""
+
+
+#: What no caller can be to blame for.
+DAMAGE = (Nonsense, UnicodeDecodeError, json.JSONDecodeError)
+
+
 class Database:
     """One connection to the file, and what a process remembers of it. Belongs to one thread."""
 
-    def __init__(self, path: str, durability: str = "full", *, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, path: str, durability: str = "full", *, busy_seconds: float = BUSY_SECONDS, vfs: str | None = None
+    ) -> None:
         self.path = os.path.realpath(path)
         self.home = self.path + ".d"
+        self.vfs = vfs  # None: the system's own files; tests put one before it that fails
         self.busy_seconds = busy_seconds
         self.durability = durability
         self.texts: dict[int, str] = {}  # id -> text, for reading; ids are never given twice
@@ -63,7 +79,11 @@ class Database:
         try:
             self._open()
         except BaseException as error:
-            failure = self.translate(error) if isinstance(error, apsw.Error) else error
+            failure = error
+            if isinstance(error, apsw.Error):
+                failure = self.translate(error)
+            elif isinstance(error, FAULTS):
+                failure = self.nonsense(error)
             self.close()
             raise failure from None
         self.writing = Writing(self)
@@ -87,7 +107,8 @@ class Database:
 
     def _open(self) -> None:
         self._create_file()
-        self.conn = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=256)
+        self.conn = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=self.vfs, statementcachesize=256)
+        self._file = self._which_file()
         self.conn.set_busy_timeout(round(1000 * self.busy_seconds))
         # An empty file is somebody's about to be filled: looking into it could get in the way of that.
         if os.stat(self.path).st_size == 0 or self._version() < newest_version():
@@ -178,9 +199,26 @@ class Database:
         if not self.lock.acquire(self.busy_seconds):
             raise StorageBusy(f"the database {self.path} has been busy for {self.busy_seconds:g} s; try again")
 
+    def _which_file(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def watch(self) -> None:
+        """Raise if the file is not the one that was opened: what is stored in that one nobody would ever see."""
+        file = self._which_file()
+        if file != self._file:
+            what = "deleted" if file is None else "replaced by another file"
+            raise StorageInvalid(
+                f"the database {self.path} was {what} while it was in use; put it back, or end what uses it"
+            )
+
     def begin(self) -> None:
         self._lock()
         try:
+            self.watch()
             self.execute("BEGIN IMMEDIATE")
         except BaseException:
             self.lock.release()
@@ -206,12 +244,29 @@ class Database:
         if isinstance(error, apsw.FullError) or (isinstance(error, apsw.IOError) and self._no_space()):
             return StorageFull(f"no space left for the database {name}; nothing was stored")
         if isinstance(error, apsw.NotADBError | apsw.CorruptError):
-            return StorageInvalid(f"the database {name} is damaged ({error}); restore a backup")
+            return StorageInvalid(f"the database {name} is damaged ({complaint(error)}); restore a backup")
+        if isinstance(error, apsw.SQLError | apsw.ConstraintError | apsw.MismatchError):
+            return StorageInvalid(
+                f"the database {name} is not what it should be ({complaint(error)}); restore a backup"
+            )
         if isinstance(error, apsw.ReadOnlyError | apsw.PermissionsError):
             return StorageError(f"the database {name} cannot be written: the file or its folder is read-only")
         if isinstance(error, apsw.CantOpenError):
             return StorageError(f"the database {name} cannot be opened: may its folder be read and written?")
-        return StorageError(f"the database {name} failed: {error}")
+        return StorageError(f"the database {name} failed: {complaint(error)}")
+
+    def nonsense(self, error: BaseException) -> StorageInvalid:
+        """What is said of a row that cannot be what it was when it was written."""
+        return StorageInvalid(
+            f"the database {self.path} is damaged (a row makes no sense: {type(error).__name__}); restore a backup"
+        )
+
+    def is_whole(self) -> bool:
+        """Whether tables and indexes are what they should be. Looks at all of them."""
+        try:
+            return self.conn.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
+        except apsw.Error:
+            return False
 
     def _no_space(self) -> bool:
         import errno
@@ -303,6 +358,8 @@ class Writing:
             db.lock.release()
         if isinstance(error, apsw.Error):
             raise db.translate(error) from error
+        if isinstance(error, DAMAGE) or (isinstance(error, FAULTS) and not db.is_whole()):
+            raise db.nonsense(error) from error
 
 
 class Reading:
@@ -312,6 +369,7 @@ class Reading:
         self._db = db
 
     def __enter__(self) -> None:
+        self._db.watch()
         try:
             self._db.execute("BEGIN")
         except apsw.Error as error:
@@ -328,6 +386,8 @@ class Reading:
                 raise self._db.translate(failed) from failed
         if isinstance(error, apsw.Error):
             raise self._db.translate(error) from error
+        if isinstance(error, FAULTS):
+            raise self._db.nonsense(error) from error
 
 
 def newest_version() -> int:
@@ -351,6 +411,11 @@ def pack(text: str) -> str | bytes:
 
 def unpack(value: Any) -> str:
     return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+
+
+def complaint(text: object) -> str:
+    """What SQLite found wrong with a file, in one line."""
+    return " ".join(str(text).replace("*** in database main ***", "").split())
 
 
 def filesystem_of(folder: str) -> str | None:

@@ -251,7 +251,7 @@ def find(db: Database, where: Where, limit: int, cursor: str | None) -> Page:
         rows = walk(search, place, after)
         for looked, (number, look) in enumerate(rows):
             if len(seqs) >= limit or looked - len(seqs) >= LOOK:
-                onward = ",".join(map(str, here))
+                onward = ",".join([str(int(part)) for part in here])
                 break
             here = [number, *look.key]
             if search.matches(look):

@@ -20,7 +20,7 @@ _SQL = statements.load("outbox")
 def take(db: Database, limit: int, hold: float, now: int) -> list[Delivery]:
     with db.writing:
         rows = db.execute(_SQL["take"], (now + round(1000 * hold), now, limit)).fetchall()
-    return [Delivery(target, event_of(event), id) for id, target, event in sorted(rows)]
+        return [Delivery(target, event_of(event), id) for id, target, event in sorted(rows)]
 
 
 def delivered(db: Database, ids: Sequence[int]) -> None:

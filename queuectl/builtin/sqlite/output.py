@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .database import Database
 
 _SQL = statements.load("output")
+#: The files of so many attempts are looked for; of a job with more, ``check`` finds the rest.
+MOST = 1000
 _SUFFIX = {"stdout": "out", "stderr": "err"}
 
 
@@ -69,10 +71,10 @@ def read(db: Database, id: str, attempt: int, stream: str, offset: int, size: in
             return b""
         path = path_of(db, seq, attempt, stream)
         row = db.execute(_SQL[stream], (offset + 1, size, attempt_id(seq, attempt))).fetchone()
-    if row is None:
-        return b""  # not an attempt that ended
-    if row[0] is not None:
-        return bytes(row[0])
+        if row is None:
+            return b""  # not an attempt that ended
+        if row[0] is not None:
+            return bytes(row[0])
     try:
         with open(path, "rb") as file:
             file.seek(offset)
@@ -90,10 +92,10 @@ def size(db: Database, id: str, attempt: int, stream: str) -> int:
             return 0
         path = path_of(db, seq, attempt, stream)
         row = db.execute(_SQL[f"{stream}_size"], (attempt_id(seq, attempt),)).fetchone()
-    if row is None:
-        return 0
-    if row[0] is not None:
-        return int(row[0])
+        if row is None:
+            return 0
+        if row[0] is not None:
+            return int(row[0])
     try:
         return os.stat(path).st_size
     except FileNotFoundError:
@@ -106,7 +108,7 @@ def remove(db: Database, gone: Iterable[tuple[int, int]]) -> None:
     if not os.path.isdir(folder):
         return
     for seq, attempts in gone:
-        for attempt in range(1, attempts + 1):
+        for attempt in range(1, min(attempts, MOST) + 1):
             for stream in _SUFFIX:
                 try:
                     os.unlink(path_of(db, seq, attempt, stream))

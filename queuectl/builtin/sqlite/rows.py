@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from queuectl.api.model import Attempt, Event, Job, NewJob, Outcome, OutcomeKind, State
 
-from .database import unpack
+from .database import FAULTS, Nonsense, unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .database import Database
+
+Row = ParamSpec("Row")
+Record = TypeVar("Record")
 
 #: The number of a state is its place here. Literal numbers stand in the SQL, where partial indexes need them.
 STATES = (State.PENDING, State.FAILED, State.PROCESSING, State.COMPLETED, State.DEAD, State.CANCELLED)
@@ -49,6 +55,20 @@ def seq_of(db: Database, id: str) -> int | None:
     return None if row is None else int(row[0])
 
 
+def reads(decode: Callable[Row, Record]) -> Callable[Row, Record]:
+    """A function that makes a record of a row: where it cannot, the row is damaged."""
+
+    @wraps(decode)
+    def decoded(*row: Row.args, **named: Row.kwargs) -> Record:
+        try:
+            return decode(*row, **named)
+        except FAULTS as error:
+            raise Nonsense(str(error)) from error
+
+    return decoded
+
+
+@reads
 def job_of(db: Database, row: Any, outcome: Outcome | None = None) -> Job:
     """The job of a row of ``JOB_COLUMNS``; *outcome* is that of its latest ended attempt."""
     (
@@ -76,11 +96,13 @@ def job_of(db: Database, row: Any, outcome: Outcome | None = None) -> Job:
     )  # fmt: skip
 
 
+@reads
 def outcome_of(row: Any) -> Outcome:
     kind, code, started_at, ended_at, detail, stdout_size, stderr_size, left = row[:8]
     return Outcome(OutcomeKind(kind), code, started_at, ended_at, detail, stdout_size, stderr_size, left)
 
 
+@reads
 def attempt_of(row: Any) -> Attempt:
     id, token, pool, state, run_at = row[8:]
     return Attempt(id & ((1 << ATTEMPT_BITS) - 1), token, pool, STATES[state], outcome_of(row), run_at)
@@ -118,6 +140,7 @@ def _plain(outcome: Outcome | None) -> dict[str, Any] | None:
     return None if outcome is None else outcome._asdict()
 
 
+@reads
 def event_of(text: str) -> Event:
     data = json.loads(text)
     job = data["job"]

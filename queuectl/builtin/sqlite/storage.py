@@ -51,8 +51,10 @@ class SQLiteStorage(Storage):
         {Ability.MOVING, Ability.BACKUP, Ability.LISTEN, Ability.UNIQUE, Ability.TAGS, Ability.OUTBOX}
     )
 
-    def __init__(self, path: str, durability: str = "full", *, busy_seconds: float = BUSY_SECONDS) -> None:
-        self._db = Database(path, durability, busy_seconds=busy_seconds)
+    def __init__(
+        self, path: str, durability: str = "full", *, busy_seconds: float = BUSY_SECONDS, vfs: str | None = None
+    ) -> None:
+        self._db = Database(path, durability, busy_seconds=busy_seconds, vfs=vfs)
         self.path = self._db.path
         self.home = self._db.home
         self.identity = self._db.identity
