@@ -72,7 +72,7 @@ def _copy(db: Database, part: str, between: Callable[[], None] | None) -> None:
                     between()
         ((verdict,),) = target.execute("PRAGMA quick_check(1)").fetchall()
         if verdict != "ok":
-            raise StorageError(
+            raise StorageInvalid(
                 f"the copy of {db.path} is damaged ({complaint(verdict)}): is the database? queuectl doctor tells"
             )
         os.fsync(file)
