@@ -6,6 +6,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Further arguments for pytest: make test ARGS="-k smoke"
 ARGS   ?=
+# Tests that run at once: most of the time they wait for processes. JOBS=0 is one after the other, for a debugger.
+JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test pytest lint bench docs format dev clean
@@ -19,7 +21,7 @@ demo: .ready-run  ## the queue at work: several hundred real jobs, no server, un
 test: lint pytest  ## all tests and linters
 
 pytest: .ready-dev  ## the tests alone
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: .ready-dev  ## ruff, and mypy for Linux, macOS and Windows
 	@$(BIN)/ruff check .
