@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl import __version__
 from queuectl.api import trees
-from queuectl.api.errors import ConfigError, PluginError, QueueCTLError, StorageError
+from queuectl.api.errors import ConfigError, PluginError, QueueCTLError, StorageError, StorageInvalid
 from queuectl.api.model import (
     Claim,
     Exchange,
@@ -772,7 +772,13 @@ class Pool:
         }
 
     def _later(self, now: float, error: StorageError) -> None:
-        """Keep what is to be stored and try again soon; the workers hold their results meanwhile."""
+        """Keep what is to be stored and try again soon; the workers hold their results meanwhile.
+
+        A storage that is damaged or gone does not come back: then this pool ends. Its workers finish what they have,
+        and keep the results for the pool that takes over when it has been put right.
+        """
+        if isinstance(error, StorageInvalid):
+            raise error
         if not self._retries:
             self.log(f"the storage cannot be used: {error}; trying again")
         self._retries += 1

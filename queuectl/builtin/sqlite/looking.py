@@ -89,6 +89,7 @@ def samples(db: Database, since: int, until: int) -> list[Sample]:
 
 def changed(db: Database) -> bool:
     """Whether another connection has committed since the last call."""
+    db.watch()
     version = next(db.execute("PRAGMA data_version"))[0]
     was, db.seen_version = db.seen_version, version
     return bool(version != was)
