@@ -121,25 +121,28 @@ class Keeper:
                 pass
 
 
-def main(descriptor: int, setup: str) -> None:
+def main(descriptor: int, setup: list[Any]) -> None:
     """The keeper's process, from the pool's exec on."""
     os.setsid()
     trees.become_subreaper()
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
-    keeper = Keeper(worker.Setup(*json.loads(setup)), control)
+    keeper = Keeper(worker.Setup(*setup), control)
     worker.warm_up(keeper.setup)
     gc.freeze()
     gc.disable()
     keeper.run()
 
 
-#: What the pool executes: no site, no search path but the one it is told.
+#: What the pool executes: no site, no search path but the one it is told. All that it is told comes over the socket: a
+#: command line can be read by every user of the host, and is short.
 BOOTSTRAP = """
-import sys, json
-sys.path[:] = json.loads(sys.argv[2])[3]
+import sys, os, json
+descriptor = int(sys.argv[1])
+setup = json.loads(os.read(descriptor, 1 << 20))
+sys.path[:] = setup[3]
 from queuectl.work.keeper import main
-main(int(sys.argv[1]), sys.argv[2])
+main(descriptor, setup)
 """
 
 
@@ -150,10 +153,11 @@ class KeeperLink:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._sock = ours
-        words = [sys.executable, "-I", "-S", "-c", BOOTSTRAP, str(theirs.fileno()), json.dumps(setup)]
+        words = [sys.executable, "-I", "-S", "-c", BOOTSTRAP, str(theirs.fileno())]
         os.set_inheritable(theirs.fileno(), True)
         self.pid = os.posix_spawn(sys.executable, words, os.environ, setsigmask=())
         theirs.close()
+        ours.send(json.dumps(setup).encode())
 
     def fileno(self) -> int:
         return self._sock.fileno()
