@@ -25,19 +25,27 @@ if TYPE_CHECKING:
 #: name -> (module, help, section), in the order of ``queuectl --help``.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "enqueue": ("queuectl.cli.enqueue", "Put work in: one command, one JSON object, or a file of them.", "Jobs"),
+    "run": ("queuectl.cli.run", "Run a command through the queue as if it ran here.", "Jobs"),
     "list": ("queuectl.cli.list", "Show jobs, newest first, filtered by state, queue or tag.", "Jobs"),
     "show": ("queuectl.cli.show", "Show one job with its attempts and everything that happened to it.", "Jobs"),
     "logs": ("queuectl.cli.logs", "Print what a job wrote; -f follows a running one.", "Jobs"),
     "wait": ("queuectl.cli.wait", "Wait until jobs have ended.", "Jobs"),
     "cancel": ("queuectl.cli.cancel", "Cancel jobs, waiting or running.", "Jobs"),
     "retry": ("queuectl.cli.retry", "Run ended jobs again.", "Jobs"),
-    "dlq": ("queuectl.cli.dlq", "See and retry the jobs that failed for good.", "Jobs"),
+    "delete": ("queuectl.cli.delete", "Delete jobs with their history and output.", "Jobs"),
+    "dlq": ("queuectl.cli.dlq", "See, retry and delete the jobs that failed for good.", "Jobs"),
     "worker": ("queuectl.cli.worker", "Start, stop and list workers.", "Running"),
     "status": ("queuectl.cli.status", "Show how many jobs are in which state, queues and workers.", "Running"),
     "queue": ("queuectl.cli.queue", "List, pause, resume and limit queues.", "Running"),
     "metrics": ("queuectl.cli.metrics", "Show totals, success rate and percentiles of waiting and running.", "Running"),
+    "doctor": ("queuectl.cli.doctor", "Check everything, and say what to do about what is wrong.", "Running"),
+    "prune": ("queuectl.cli.prune", "Delete jobs that ended long ago.", "Keeping"),
+    "backup": ("queuectl.cli.backup", "Copy the storage while work goes on.", "Keeping"),
+    "export": ("queuectl.cli.export", "Write every job with its history and output as lines of JSON.", "Keeping"),
+    "import": ("queuectl.cli.import_", "Take in what export wrote.", "Keeping"),
     "config": ("queuectl.cli.config", "Read and change the configuration.", "Setting up"),
     "init": ("queuectl.cli.init", "Write a commented configuration file and create the storage.", "Setting up"),
+    "completion": ("queuectl.cli.completion", "Print what makes a shell complete queuectl's words.", "Setting up"),
     "plugins": ("queuectl.cli.plugins", "See what is plugged in, and every hook.", "Setting up"),
 }
 

@@ -8,6 +8,7 @@ import click
 
 from queuectl.api.errors import WrongState
 from queuectl.api.model import State
+from queuectl.cli.removing import confirm, jobs, removing, report
 from queuectl.cli.render import emit_json_array, say, table
 
 if TYPE_CHECKING:
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """See and retry the jobs that failed for good.
+    """See, retry and delete the jobs that failed for good.
 
     \b
       queuectl dlq list
       queuectl dlq show 12
       queuectl dlq retry --all
+      queuectl dlq purge --queue mail
     """
 
 
@@ -92,7 +94,7 @@ def retry(program: Program, ids: tuple[str, ...], everything: bool, queues: tupl
       queuectl dlq retry 12 nightly-backup
       queuectl dlq retry --all --queue mail
     """
-    from queuectl.cli.retry import report
+    from queuectl.cli.retry import report as say_again
 
     if bool(ids) == everything:
         raise click.UsageError("say which jobs: ids, or --all")
@@ -107,7 +109,30 @@ def retry(program: Program, ids: tuple[str, ...], everything: bool, queues: tupl
     if not again and not as_json:
         say("there was no dead job to retry")
     else:
-        report(program, again, as_json)
+        say_again(program, again, as_json)
+
+
+@command.command("purge")
+@click.option("--queue", "-q", "queues", multiple=True, metavar="NAME", help="Only of these queues.")
+@removing
+@click.pass_obj
+def purge(program: Program, queues: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Delete every dead job, with history and output.
+
+    \b
+      queuectl dlq purge --dry-run
+      queuectl dlq purge --queue mail --yes
+    """
+    queue = program.queue
+    if dry_run:
+        found = queue.find(states=[State.DEAD], queues=queues or None, limit=None)
+        report((job.id for job in found), dry_run, as_json)
+        return
+    dead = sum(stat.counts.get(State.DEAD, 0) for stat in queue.stat() if not queues or stat.name in queues)
+    if dead:
+        where = f" of {', '.join(queues)}" if queues else ""
+        confirm(f"delete {jobs(dead)} in the DLQ{where}, with history and output", yes)
+    report(queue.purge(queues=queues or None), dry_run, as_json)
 
 
 def _must_be_dead(program: Program, ids: list[str]) -> None:

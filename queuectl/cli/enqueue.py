@@ -30,6 +30,7 @@ HELP = """Put work in: a command, a JSON object, or one job per line of a file.
   queuectl enqueue '{"id": "job1", "command": "echo hi", "max_retries": 2}'
   find . -name '*.log' -printf 'gzip %p\\n' | queuectl enqueue -
   queuectl enqueue --file jobs.txt
+  queuectl enqueue --wait -- make report && echo done
 
 After -- come the words of a command, run as they are and never by a shell. Without it there is exactly one argument:
 a JSON object, or - for lines on stdin. In a file a line that starts with { is JSON, blank lines and lines that start
@@ -59,7 +60,7 @@ def run(ctx: click.Context, /, arguments: tuple[str, ...], **said: Any) -> None:
     """What the command does: picks the form, makes the jobs, stores them, says their ids."""
     program: Program = ctx.obj
     words: list[str] | None = ctx.meta["queuectl.words"]
-    as_json, shell, file = said.pop("json"), said.pop("shell"), said.pop("file")
+    as_json, shell, file, waits = said.pop("json"), said.pop("shell"), said.pop("file"), said.pop("wait")
     forms = [words is not None, bool(arguments), shell is not None, file is not None]
     if sum(forms) != 1:
         if not any(forms):
@@ -67,7 +68,7 @@ def run(ctx: click.Context, /, arguments: tuple[str, ...], **said: Any) -> None:
         raise click.UsageError(
             THE_FORM.format("COMMAND ARG…") if not shell else "--shell takes the place of the command"
         )
-    options = _options(said)
+    options = asked_options(said)
     maker = program.queue.maker(queue=said["queue"], priority=said["priority"])
     if words is not None or shell is not None:
         what = {"argv": words} if words is not None else {"command": shell}
@@ -77,10 +78,21 @@ def run(ctx: click.Context, /, arguments: tuple[str, ...], **said: Any) -> None:
     else:
         jobs = [maker.job(_under(options, _object(arguments)))]
     receipts = _store(program, jobs)
-    _report(program, jobs, receipts, as_json)
+    if not waits:
+        _report(program, jobs, receipts, as_json)
+        return
+    if not as_json:
+        _report(program, jobs, receipts, False)
+    from queuectl.cli.wait import wait_for
+
+    unserved = [name for name in {job.queue for job in jobs} if not program.queue.is_served(name)]
+    if unserved:
+        say(f"no pool is alive that serves queue {', '.join(sorted(unserved))}; queuectl worker start runs what waits")
+
+    ctx.exit(wait_for(program, [receipt.id for receipt in receipts], None, as_json))
 
 
-def _options(said: dict[str, Any]) -> dict[str, Any]:
+def asked_options(said: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, under the names of the JSON form."""
     options = {name: value for name, value in said.items() if value is not None and value != ()}
     options.pop("queue", None)  # these two are the frame's
@@ -250,7 +262,30 @@ def _hints(program: Program, queues: Iterable[str]) -> None:
 
 
 def _json_option() -> click.Option:
-    return click.Option(["--json"], is_flag=True, help="Print a JSON array of id and created.")
+    return click.Option(
+        ["--json"], is_flag=True, help="Print a JSON array of id and created; with --wait of jobs as they ended."
+    )
+
+
+def job_options() -> list[click.Option]:
+    """What may be asked of a job, wherever it is put in."""
+    return [
+        click.Option(["--shell", "-c"], metavar="LINE", help="A line for /bin/sh instead of a command."),
+        click.Option(["--id"], metavar="ID", help="An id of your own; not all digits."),
+        click.Option(["--queue", "-q"], metavar="NAME", help="Queue (default: from the configuration)."),
+        click.Option(["--priority", "-p"], metavar="N", type=int, help="-1000 … 1000, high first (default 0)."),
+        click.Option(["--timeout"], metavar="DURATION", help="Longest time of one attempt."),
+        click.Option(["--grace"], metavar="DURATION", help="Time between the polite request to end and the kill."),
+        click.Option(["--max-retries"], metavar="N", type=int, help="Tries after the first."),
+        click.Option(["--backoff"], metavar="NAME", help="Backoff policy."),
+        click.Option(["--executor"], metavar="NAME", help="What runs it."),
+        click.Option(
+            ["executor_options", "--set"], metavar="KEY=VALUE", multiple=True, help="An option for the executor."
+        ),
+        click.Option(["--env"], metavar="NAME=VALUE", multiple=True, help="A variable for the job."),
+        click.Option(["--cwd"], metavar="DIR", help="Where it runs (default: here)."),
+        click.Option(["tags", "--tag"], metavar="TAG", multiple=True, help="A tag to find it by."),
+    ]
 
 
 command = EnqueueCommand(
@@ -261,25 +296,12 @@ command = EnqueueCommand(
     options_metavar="[OPTIONS]",
     params=[
         click.Argument(["arguments"], nargs=-1, metavar="-- COMMAND ARG… | JSON | -", type=click.UNPROCESSED),
-        click.Option(["--shell", "-c"], metavar="LINE", help="A line for /bin/sh instead of a command."),
+        *job_options(),
         click.Option(["--file", "-f"], metavar="FILE", help="Jobs from a file, one per line."),
-        click.Option(["--id"], metavar="ID", help="An id of your own; not all digits."),
-        click.Option(["--queue", "-q"], metavar="NAME", help="Queue (default: from the configuration)."),
-        click.Option(["--priority", "-p"], metavar="N", type=int, help="-1000 … 1000, high first (default 0)."),
         click.Option(["run_at", "--run-at", "--at"], metavar="TIME", help="When: RFC 3339, 18:30, 'tomorrow 8:00' …"),
         click.Option(["delay", "--delay", "--in"], metavar="DURATION", help="In how long: 90, 90s, 1h30m, 2d."),
-        click.Option(["--timeout"], metavar="DURATION", help="Longest time of one attempt."),
-        click.Option(["--grace"], metavar="DURATION", help="Time between the polite request to end and the kill."),
-        click.Option(["--max-retries"], metavar="N", type=int, help="Tries after the first (default 3)."),
-        click.Option(["--backoff"], metavar="NAME", help="Backoff policy."),
-        click.Option(["--executor"], metavar="NAME", help="What runs it."),
-        click.Option(
-            ["executor_options", "--set"], metavar="KEY=VALUE", multiple=True, help="An option for the executor."
-        ),
         click.Option(["--unique"], metavar="KEY", help="Do nothing if an unfinished job has this key."),
-        click.Option(["--env"], metavar="NAME=VALUE", multiple=True, help="A variable for the job."),
-        click.Option(["--cwd"], metavar="DIR", help="Where it runs (default: here)."),
-        click.Option(["tags", "--tag"], metavar="TAG", multiple=True, help="A tag to find it by."),
+        click.Option(["--wait", "-w"], is_flag=True, help="Wait for the end: exit code 0 if all completed, else 1."),
         _json_option(),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,8 @@ from queuectl.api.model import State
 from queuectl.cli.render import emit_json, say, talks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from queuectl.cli import Program
 
 
@@ -31,13 +34,18 @@ def command(ctx: click.Context, ids: tuple[str, ...], timeout: str | None, as_js
 
     program: Program = ctx.obj
     seconds = parse_duration(timeout, "--timeout") if timeout is not None else None
-    queue = program.queue
-    jobs = queue.wait(*queue.resolve_all(ids), timeout=seconds)
+    ctx.exit(wait_for(program, program.queue.resolve_all(ids), seconds, as_json))
+
+
+def wait_for(program: Program, ids: Sequence[str], seconds: float | None, as_json: bool) -> int:
+    """Wait until these have ended and say how; the exit code."""
+    if sys.stdout is not None:
+        sys.stdout.flush()  # what was said so far is for whoever reads along
+    jobs = program.queue.wait(*ids, timeout=seconds)
     if as_json:
         from queuectl.core.shapes import job_shape
 
         emit_json([job_shape(job) for job in jobs])
-    bad = [job for job in jobs if job.state is not State.COMPLETED]
     for job in jobs if talks() else ():
         say(f"job {job.id} {job.state.value}" + (f" ({job.reason})" if job.reason else ""))
-    ctx.exit(1 if bad else 0)
+    return 0 if all(job.state is State.COMPLETED for job in jobs) else 1

@@ -25,11 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Self, Unpack
 
-    from queuectl.api.model import History, NewJob, QueueStat, Receipt
+    from queuectl.api.model import History, NewJob, Pool, QueueStat, Receipt
     from queuectl.core.app import App
 
 #: Seconds between looks at a job that is waited for, from the first to the longest.
 LOOK_FIRST, LOOK_LONGEST = 0.01, 0.25
+
+
+#: The most jobs that are removed in one step: others wait for no longer than that takes.
+STEP = 300
 
 
 class JobOptions(TypedDict, total=False):
@@ -269,16 +273,21 @@ class Queue:
 
     def is_held(self, job: Job) -> bool:
         """Whether the pool that holds *job* is alive: by its lock on this host, else by its lease."""
+        return any(pool.id == job.pool for pool in self._live_pools())
+
+    def is_served(self, queue: str | None = None) -> bool:
+        """Whether a pool is alive, here or on another host, that takes jobs of *queue* (None: of any)."""
+        return any(queue is None or not pool.queues or queue in pool.queues for pool in self._live_pools())
+
+    def _live_pools(self) -> Iterator[Pool]:
         from socket import gethostname
 
-        for pool in self.app.storage.pools():
-            if pool.id == job.pool:
-                if pool.host == gethostname():
-                    from queuectl.core.rundir import list_pools
+        from queuectl.core.rundir import list_pools
 
-                    return any(live.id == pool.id and live.alive for live in list_pools(self.app.run_dir))
-                return pool.lease_until > time.time() * 1000
-        return False
+        here, now = gethostname(), time.time() * 1000
+        known = self.app.storage.pools()
+        locked = {pool.id for pool in list_pools(self.app.run_dir) if pool.alive} if known else set()
+        return (pool for pool in known if (pool.id in locked if pool.host == here else pool.lease_until > now))
 
     def _pause(self, pause: float, deadline: float | None) -> float:
         left = pause if deadline is None else min(pause, deadline - time.monotonic())
@@ -315,6 +324,42 @@ class Queue:
         ):
             done.extend(change.id for change in changes)
         return done
+
+    def delete(self, *ids: str, note: str = "") -> None:
+        """Remove jobs with their history and output. Those that run are not, which raises ``WrongState``."""
+        rest: list[str] = []
+        for at in range(0, len(ids), STEP):
+            step = ids[at : at + STEP]
+            changed = {change.id for change in self._apply(Action.DELETE, step, note)}
+            rest += [id for id in step if id not in changed]
+        if rest:
+            raise WrongState(self._why(rest, "cannot be deleted"))
+
+    def must_not_run(self, *ids: str) -> None:
+        """Raise ``WrongState`` if one of these jobs is running."""
+        running = [job.id for job in self.app.storage.get(list(ids)) if job and job.state is State.PROCESSING]
+        if running:
+            raise WrongState(self._why(running, "cannot be deleted before it is cancelled"))
+
+    def purge(self, *, states: Sequence[State] = (State.DEAD,), queues: Sequence[str] | None = None) -> Iterator[str]:
+        """Remove every job in one of these states, a few hundred in one step; yields their ids as they go."""
+        where = Where(states=tuple(states), queues=tuple(queues) if queues is not None else None)
+        while changes := self.app.storage.apply(Action.DELETE, where, actor=actor(), limit=STEP):
+            for change in changes:
+                yield change.id
+
+    def prune(self, before: int, states: Sequence[State] | None = None) -> int:
+        """Remove finished jobs that ended before *before* (ms), a few hundred in one step; how many."""
+        gone = 0
+        while True:
+            step = self.app.storage.prune(before, states=states, limit=STEP)
+            gone += step
+            if step < STEP:
+                return gone
+
+    def ended_before(self, before: int, states: Sequence[State]) -> Iterator[str]:
+        """The ids of what :meth:`prune` would remove, latest first."""
+        return (job.id for job in self.find(states=states, limit=None) if job.updated_at < before)
 
     def pause(self, queue: str, reason: str = "") -> None:
         """Let no further job of *queue* start, on any host, until it is resumed. Running ones go on."""

@@ -135,17 +135,25 @@ def tail_offset(size: int, read: Callable[[int, int], bytes], lines: int) -> int
 
 
 def follow(
-    queue: Queue, id: str, attempt: int, streams: Sequence[str], lines: int | None
+    queue: Queue,
+    id: str,
+    attempt: int,
+    streams: Sequence[str],
+    lines: int | None,
+    look: Callable[[Job], None] | None = None,
 ) -> Iterator[tuple[str, bytes]]:
     """What an attempt writes, as it does, until it has ended; of what is there already the last *lines* lines.
 
     Waits for an attempt that has not begun. Where its worker is on another host, it comes at the end, from storage.
+    *look* is shown the job each time that this looks at it, several times a second.
     """
     live: Live | None = None
     pause = LOOK_FIRST
     try:
         while True:
             job = queue.get(id)
+            if look is not None:
+                look(job)
             running = job.state is State.PROCESSING and job.attempts == attempt
             if running and live is None:
                 live = _opened(queue, job, streams, lines)

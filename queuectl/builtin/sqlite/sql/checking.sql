@@ -15,6 +15,11 @@ UPDATE queue SET ready = ?, pending = ?, failed = ?, processing = ?, completed =
 -- name: lost_attempts
 SELECT count(*) FROM attempt WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.seq = attempt.id >> 20);
 
+-- name: unused_text
+SELECT id FROM text WHERE id NOT IN
+    (SELECT settings FROM job UNION SELECT environment FROM job UNION SELECT cwd FROM job WHERE cwd IS NOT NULL)
+LIMIT 1;
+
 -- name: drop_texts
 DELETE FROM text WHERE id NOT IN
     (SELECT settings FROM job UNION SELECT environment FROM job UNION SELECT cwd FROM job WHERE cwd IS NOT NULL);
