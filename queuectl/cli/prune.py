@@ -23,7 +23,7 @@ DEFAULT = (State.COMPLETED, State.CANCELLED)
     "--state",
     "states",
     multiple=True,
-    type=click.Choice(sorted(FINISHED)),
+    type=click.Choice(sorted(state.value for state in FINISHED)),
     help="Only these (default: completed and cancelled; the DLQ only if it is named).",
 )
 @removing
