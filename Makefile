@@ -37,8 +37,8 @@ format: .ready-dev  ## let ruff put the code in order
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: .ready-run  ## every benchmark, with the bars it has to reach (about twenty minutes on a quiet machine)
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: .ready-run  ## every benchmark, with its bars, beside its peers (twenty minutes; QUICK=1: a trial that judges nothing)
+	@$(BIN)/python -m benchmarks --save .bench/result.json $(if $(QUICK),--quick) $(ARGS)
 
 dev: .ready-dev  ## .venv with all that the tests need, and no more
 

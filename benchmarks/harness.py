@@ -152,12 +152,27 @@ class Row(NamedTuple):
     """One measured thing, the bar it has to reach, and whether it did."""
 
     what: str
-    value: float
+    value: float | None  # None: it could not be measured
     unit: str
     low: float | None = None
     high: float | None = None
     bar: str = ""
     ok: bool | None = None
+    goal: bool = False
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is below a bar that has to be held."""
+        return self.ok is False and not self.goal
+
+    @property
+    def verdict(self) -> str:
+        """A word for the table."""
+        if self.ok is None:
+            return ""
+        if self.goal:
+            return "reached" if self.ok else "not reached"
+        return "held" if self.ok else "MISSED"
 
 
 class Report:
@@ -176,6 +191,10 @@ class Report:
         """Progress, on stderr: stdout is for the result."""
         print(line, file=sys.stderr, flush=True)
 
+    def missing(self, what: str, why: str) -> None:
+        """Something that should have been measured beside us and could not be: it stands in the table, with the why."""
+        self.rows.append(Row(f"{what}: missing ({why})", None, ""))
+
     def add(
         self,
         what: str,
@@ -184,8 +203,12 @@ class Report:
         *,
         at_least: float | None = None,
         at_most: float | None = None,
+        goal: float | None = None,
     ) -> None:
-        """One result. With ``--quick`` bars are shown and not judged: the run is too short to say."""
+        """One result. With ``--quick`` bars are shown and not judged: the run is too short to say.
+
+        A *goal* (to be reached from below) is where we want to be: missing it is said, and is no failure.
+        """
         spread = value if isinstance(value, Spread) else None
         number = spread.median if spread else float(value)  # type: ignore[arg-type]
         bar, ok = "", None
@@ -193,8 +216,11 @@ class Report:
             bar, ok = f">= {at_least:g}", number >= at_least
         if at_most is not None:
             bar, ok = f"<= {at_most:g}", number <= at_most
+        if goal is not None:
+            bar, ok = f"goal >= {goal:g}", number >= goal
         ok = None if self.quick else ok
-        self.rows.append(Row(what, number, unit, spread and spread.low, spread and spread.high, bar, ok))
+        low, high = (spread.low, spread.high) if spread else (None, None)
+        self.rows.append(Row(what, number, unit, low, high, bar, ok, goal is not None))
 
     def document(self) -> dict[str, Any]:
         """The result as ``--json`` prints it."""
@@ -214,7 +240,7 @@ class Report:
         else:
             print(table([(self.name, row) for row in self.rows]))
             self.say(f"load before {self.load_before:.2f}, after {_load():.2f}")
-        return int(any(row.ok is False for row in self.rows))
+        return int(any(row.missed for row in self.rows))
 
 
 def table(rows: Sequence[tuple[str, Row]]) -> str:
@@ -223,8 +249,8 @@ def table(rows: Sequence[tuple[str, Row]]) -> str:
     cells = [head]
     for name, row in rows:
         between = "" if row.low is None else f"{row.low:.3g} … {row.high:.3g}"
-        verdict = {True: "ok", False: "MISSED", None: ""}[row.ok]
-        cells.append((name, row.what, f"{row.value:.4g} {row.unit}".strip(), between, row.bar, verdict))
+        value = "-" if row.value is None else f"{row.value:.4g} {row.unit}".strip()
+        cells.append((name, row.what, value, between, row.bar, row.verdict))
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     lines.insert(1, "  ".join("-" * width for width in widths[:-1]))
@@ -258,6 +284,7 @@ def parser(description: str, *, rounds: int) -> argparse.ArgumentParser:
     made.add_argument("--rounds", type=int, default=rounds, help="rounds that count")
     made.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     made.add_argument("--quick", action="store_true", help="a tiny run that judges nothing: tries out the benchmark")
+    made.add_argument("--full", action="store_true", help="with what takes long, where there is such a thing")
     return made
 
 
