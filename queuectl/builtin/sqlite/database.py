@@ -190,7 +190,10 @@ class Database:
 
     def close(self) -> None:
         if hasattr(self, "conn"):
-            self.conn.close()
+            try:
+                self.conn.close()
+            except apsw.Error:
+                pass  # what could not be moved out of the log stays in it
         self.lock.close()
 
     # -- transactions -----------------------------------------------------------------------------
