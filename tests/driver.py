@@ -143,6 +143,12 @@ class Driver:
 
     def start(self, *args: str, prefix: Sequence[str] = ()) -> PoolProcess:
         """A pool in the background, up when this returns."""
+        pool = self.launch(*args, prefix=prefix)
+        pool.await_line("serves")
+        return pool
+
+    def launch(self, *args: str, prefix: Sequence[str] = ()) -> PoolProcess:
+        """A pool in the background, which may not live to say that it is up."""
         log = self.folder / f"pool-{len(self.pools)}.log"
         with log.open("wb") as stderr:
             popen = subprocess.Popen(
@@ -155,7 +161,6 @@ class Driver:
             )
         pool = PoolProcess(popen, log)
         self.pools.append(pool)
-        pool.await_line("serves")
         return pool
 
     def workers(self) -> list[dict[str, Any]]:

@@ -136,9 +136,17 @@ def live_keepers(run_dir: str) -> list[int]:
     pids = []
     for path in _paths(run_dir, KEEPER_SUFFIX):
         if is_locked(path):
-            with open(path, "rb") as file:
-                pids.append(int(json.loads(file.read())["pid"]))
+            try:
+                with open(path, "rb") as file:
+                    pids.append(int(json.loads(file.read())["pid"]))
+            except OSError:
+                continue  # it has just ended
     return pids
+
+
+def dead_keepers(run_dir: str) -> list[str]:
+    """The files of keepers that were killed: nothing depends on them."""
+    return [path for path in _paths(run_dir, KEEPER_SUFFIX) if not is_locked(path)]
 
 
 def find_run(run_dir: str, job: str, attempt: int) -> WorkerRecord | None:

@@ -8,6 +8,7 @@ in a list until it is writable again.
 from __future__ import annotations
 
 import json
+import select
 import socket
 import struct
 import sys
@@ -30,6 +31,7 @@ QUIT = "QUIT"  # pool → worker: end when nothing is in hand
 
 _HEAD = struct.Struct("!II")
 _LARGEST = 64 * 1024 * 1024
+_HANGUP = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere the end is seen as POLLHUP
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, ensure_ascii=True).encode
 
 
@@ -109,13 +111,10 @@ class Channel:
         return frames
 
     def at_end(self) -> bool:
-        """Whether the other side has closed the line, looked at without reading what it said."""
-        try:
-            return self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        """Whether the other side has closed the line, whatever it said before that is still unread."""
+        poll = select.poll()
+        poll.register(self._sock.fileno(), _HANGUP)
+        return any(mask & (_HANGUP | select.POLLHUP | select.POLLERR) for _fd, mask in poll.poll(0))
 
     def close(self) -> None:
         self._sock.close()

@@ -23,6 +23,7 @@ from queuectl.api import trees
 from queuectl.core.rundir import WORKER_SUFFIX
 
 from . import worker
+from .points import reached
 from .record import create_keeper_file, mark_swept, new_id, quiet_pipe
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Keeper:
         self._dead: list[tuple[str, int]] = []  # whose tree is still to be ended
         self._wake_read, self._wake_write = quiet_pipe()
         self._pool_gone = False
+        self._path, self._lock = create_keeper_file(setup.run_dir, new_id())
 
     def run(self) -> None:
         """Serve until the pool and all workers are gone."""
@@ -51,7 +53,6 @@ class Keeper:
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        path, _lock = create_keeper_file(self.setup.run_dir, new_id())
         poll = select.poll()
         poll.register(self.control.fileno(), select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
@@ -63,7 +64,7 @@ class Keeper:
                     self._pool_gone = True
                     poll.unregister(descriptor)
             self._bury()
-        os.unlink(path)
+        os.unlink(self._path)
 
     def _listen(self) -> bool:
         """One message from the pool; False when it is gone."""
@@ -75,6 +76,7 @@ class Keeper:
             return False
         message = json.loads(data)
         if message[0] == SPAWN:
+            reached("keeper.asked")
             self._spawn(message[1], descriptors[0])
         return True
 
@@ -85,6 +87,7 @@ class Keeper:
             status = 70
             try:
                 self.control.close()
+                os.close(self._lock)  # else it would seem to live for as long as its workers
                 signal.set_wakeup_fd(-1)
                 os.close(self._wake_read)
                 os.close(self._wake_write)
@@ -93,18 +96,22 @@ class Keeper:
                 os._exit(status)
         os.close(descriptor)
         self._workers[pid] = id
+        reached("keeper.forked")
 
     def _bury(self) -> None:
         """Reap what has ended; end the trees of dead workers and say so."""
         trees.reap(self._on_exit)
         while self._dead:
             trees.end_children(self._workers, on_exit=self._on_exit)
+            reached("keeper.tree-ended")
             dead, self._dead = self._dead, []
             for id, status in dead:
                 mark_swept(os.path.join(self.setup.run_dir, id + WORKER_SUFFIX))
+                reached("keeper.swept")
                 if self.setup.cgroup:
                     trees.remove_cgroup(f"{self.setup.cgroup}/queuectl-{id}")
                 self._tell(DIED, id, status)
+                reached("keeper.told")
 
     def _on_exit(self, pid: int, status: int) -> None:
         id = self._workers.pop(pid, None)

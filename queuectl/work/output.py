@@ -112,10 +112,10 @@ class Stream:
             pass
 
 
-def finish(descriptor: int, limits: Limits) -> tuple[int, bytes | None]:
-    """See ``Stream.finish``: the same for the file of a worker that is dead."""
+def finish(descriptor: int, limits: Limits | None) -> tuple[int, bytes | None]:
+    """See ``Stream.finish``: the same for the file of a worker that is dead. Without *limits* it was cut already."""
     size = kept = os.fstat(descriptor).st_size
-    if size > limits.limit:
+    if limits is not None and size > limits.limit:
         kept = _cut(descriptor, size, limits)
     return size, (os.pread(descriptor, kept, 0) if kept else b"") if kept <= INLINE_OUTPUT else None
 

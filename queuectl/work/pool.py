@@ -33,12 +33,21 @@ from queuectl.api.model import (
 from queuectl.api.model import Pool as PoolRow
 from queuectl.api.storage import Ability
 from queuectl.core import transitions, wire
-from queuectl.core.rundir import WORKER_SUFFIX, PoolRecord, WorkerRecord, list_workers, live_keepers, read_worker
+from queuectl.core.rundir import (
+    WORKER_SUFFIX,
+    PoolRecord,
+    WorkerRecord,
+    dead_keepers,
+    list_workers,
+    live_keepers,
+    read_worker,
+)
 
 from . import channel as words
 from .channel import Channel
 from .keeper import KeeperLink
 from .output import Limits
+from .points import reached
 from .record import create_pool_file, new_id, own_identity, quiet_pipe
 from .sockets import connect, is_own_user
 from .takeover import STREAMS, Legacy, Takeover, end_left, from_record, here, remove
@@ -211,6 +220,7 @@ class Pool:
         self._lock = create_pool_file(self.run_dir, record)
         row = PoolRow(self.id, host, os.getpid(), started, queues, self.options.workers, version=__version__)
         self.storage.join(row, lease=self.options.lease)
+        reached("pool.joined")
         for name, queue in self.app.config.queues.items():
             if queue.concurrency is not None:
                 self.storage.set_queue(name, limit=queue.concurrency, seed=True)
@@ -271,9 +281,10 @@ class Pool:
         return self.options.until_empty and self._idle() and self._nothing_due()
 
     def _idle(self) -> bool:
-        """Whether we have looked everywhere, and nothing lost is about to come back."""
+        """Whether we have looked everywhere, and nothing is about to be due: what another pool lost may come back."""
         now = time.monotonic()
-        return self._looked and self._swept and not self._suspects and now >= self._back_by and now < self._look_at
+        soon = now + transitions.LOST_JITTER
+        return self._looked and self._swept and not self._suspects and now >= self._back_by and soon < self._look_at
 
     def _nothing_due(self) -> bool:
         """Whether in the open queues that this pool serves nothing is due and no retry is to come."""
@@ -297,7 +308,9 @@ class Pool:
             self.courier.close()
         try:
             if not self._leave_now:
+                reached("pool.leaving")
                 self.storage.leave(self.id)
+                reached("pool.left")
         except StorageError as error:
             self.log(f"cannot take leave of the storage: {error}")
         if self._listener is not None:
@@ -450,11 +463,13 @@ class Pool:
         except QueueCTLError as error:
             self.log(f"not restarted: {error}")
             return
+        reached("restart.checked")
         self.log("restarting in place; running jobs go on")
         if self.courier is not None:
             self.courier.close(1.0)
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        reached("restart.before-exec")
         try:
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
         except OSError as error:
@@ -497,6 +512,7 @@ class Pool:
                 self._spawn_at = now + 1.0
                 return
             self._admit(Peer(id, Channel(sock)))
+            reached("pool.worker-asked")
 
     def _own_workers(self) -> int:
         return sum(1 for peer in self._peers.values() if not peer.adopted)
@@ -519,9 +535,11 @@ class Pool:
                 self._welcome(peer, head[4])
             elif word == words.HI:
                 peer.ready = True
+                reached("pool.hi-read")
                 self._stillborn = 0
                 self._look_at = 0.0
             elif word == words.DONE:
+                reached("pool.done-read")
                 self._take_result(peer, head, body)
             elif word == words.STARTED:
                 self._tell_started(peer, head)
@@ -529,6 +547,7 @@ class Pool:
             self._poll.unregister(peer.channel.fileno())
             del self._by_descriptor[peer.channel.fileno()]
             peer.gone_at = peer.bury_at = time.monotonic()
+            reached("pool.worker-gone")
 
     def _hear_keeper(self) -> None:
         def died(id: str, status: int) -> None:
@@ -542,6 +561,7 @@ class Pool:
             self.log("the keeper has died; a new one takes its place")
             self._poll.unregister(self._keeper.fileno())
             self._keeper.close()
+            remove(dead_keepers(self.run_dir))
             self._start_keeper()
 
     def _bury(self, now: float) -> None:
@@ -571,6 +591,7 @@ class Pool:
                 if peer.disowned and claim is not None:
                     self._held.pop(claim.job.id, None)
                 continue
+            reached("pool.tree-ended")
             legacy = from_record(claim, record, self.limits, self.rng, swept=True)
             if not legacy.settlement.released:
                 self.log(f"worker {peer.id} died with job {claim.job.id}: {legacy.settlement.reason}")
@@ -640,12 +661,14 @@ class Pool:
             peer.kill_at = time.monotonic() + SILENCE * self.options.lease
             self._admit(peer)
             peer.channel.send(words.ADOPT, self.id, words.PROTOCOL)
+            reached("takeover.adopt-sent")
 
     def _welcome(self, peer: Peer, held: list[Any] | None) -> None:
         """An adopted worker has said what it holds; that is the only truth about it."""
         claim = self.takeover.orphans.pop(os.path.join(self.run_dir, peer.id + WORKER_SUFFIX), None)
         peer.ready = True
         peer.kill_at = FAR
+        reached("takeover.hi-read")
         if claim is not None and held == [claim.job.id, claim.job.attempts]:
             peer.claim = claim
             if claim.job.cancel:
@@ -736,6 +759,7 @@ class Pool:
                 for stream, path in entry.large:
                     if os.path.exists(path):
                         self.storage.keep_output(entry.claim.job, entry.claim.job.attempts, stream, path)
+                        reached("pool.output-kept")
             turn = Turn(
                 self.id,
                 tuple(entry.settlement for entry in batch),
@@ -743,6 +767,7 @@ class Pool:
                 self._ceilings(batch),
                 lease=self.options.lease,
             )
+            reached("pool.before-exchange")
             answer = self.storage.exchange(turn)
         except StorageError as error:
             self._later(now, error)
@@ -752,8 +777,13 @@ class Pool:
             self._retries = 0
         self._unsettled = []
         self._looked = self._looked or want > 0
+        if answer.claims:
+            reached("pool.claimed")
+        if batch:
+            reached("pool.settled")
         self._settled(batch, answer)
         self._take_claims(answer.claims)
+        self._acknowledge(batch)
         self._look_at = self._next_look(now, answer, want)
         self._net_at = now + LOOK_EVERY
         for id in answer.cancel:
@@ -802,10 +832,6 @@ class Pool:
             self._held.pop(id, None)
             if entry.peer is not None:
                 self._free(entry.peer)
-                if not self._waiting or entry.peer.leaving:
-                    entry.peer.channel.send(words.ACK, id, entry.claim.job.attempts)
-                if entry.peer.leaving:
-                    entry.peer.channel.send(words.QUIT)
             remove(entry.remove)
             if id in refused:
                 self.log(f"job {id}: its result came too late and was refused; somebody else owns it now")
@@ -817,6 +843,16 @@ class Pool:
                     events.append(event)
         if events and self.courier is not None:
             self.courier.send(events)
+
+    def _acknowledge(self, batch: Sequence[Unsettled]) -> None:
+        """Let workers forget what is stored; a worker that has been given its next job knows by that."""
+        for entry in batch:
+            peer = entry.peer
+            if peer is not None and peer.claim is None:
+                peer.channel.send(words.ACK, entry.claim.job.id, entry.claim.job.attempts)
+                reached("pool.ack-sent")
+                if peer.leaving:
+                    peer.channel.send(words.QUIT)
 
     def _count(self, entry: Unsettled) -> None:
         settlement, job = entry.settlement, entry.claim.job
@@ -859,6 +895,7 @@ class Pool:
         patience = SILENCE * self.options.lease if limit is None else limit + settings.grace + BACKSTOP
         peer.kill_at = time.monotonic() + patience
         peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff)
+        reached("pool.job-sent")
         if peer.channel.wants_write:
             self._watch(peer)
 
@@ -876,6 +913,7 @@ class Pool:
         held = [Held(claim.job.id, claim.token) for claim in self._held.values()]
         try:
             pulse = self.storage.heartbeat(self.id, held, lease=self.options.lease)
+            reached("pool.beat")
         except StorageError as error:
             self._later(now, error)
             return
@@ -996,17 +1034,22 @@ class Pool:
         if not self.takeover.acquire():
             return
         self._sweep_at = now + AGAIN
+        reached("takeover.locked")
         names = [record.id for record in dead]
         same_boot = all(here(record) for record in dead)
         claims = self.storage.reap(
             self.id, dead=names, alive=[*alive, self.id], limit=TAKE_OVER, lease=self.options.lease
         )
+        reached("takeover.adopted")
         self._held.update({claim.job.id: claim for claim in claims})
         for legacy in self.takeover.sort(claims, same_boot=same_boot):
             self._keep(legacy, self._held[legacy.settlement.id])
+        reached("takeover.sorted")
         self._adopt()
         if not claims and not self._unsettled:
+            reached("takeover.settled")
             self.takeover.clean(dead)
+            reached("takeover.cleaned")
             self.takeover.release()
 
 

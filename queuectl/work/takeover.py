@@ -22,12 +22,14 @@ from queuectl.core.rundir import (
     POOL_SUFFIX,
     PoolRecord,
     WorkerRecord,
+    dead_keepers,
     list_pools,
     list_workers,
     read_worker,
 )
 
 from .output import Limits, finish
+from .points import reached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,8 +64,10 @@ def from_record(
         if same_boot:
             return Legacy(transitions.release(claim), remove=remove)
         return Legacy(transitions.settle(claim, Outcome(OutcomeKind.LOST), swept=False, rng=rng), remove=remove)
-    kept, sizes, large = _outputs(record, limits)
     outcome = wire.unpack_outcome(job.outcome) if job.phase in (ENDED, DECIDED) else None
+    # What has an outcome was cut to its limits by the worker; and if its pool died after giving it to the storage, the
+    # file is no longer here.
+    kept, sizes, large = _outputs(record, limits if outcome is None else None)
     if outcome is None:
         now = _mtime(record.path)
         outcome = Outcome(OutcomeKind.LOST, started_at=job.started_at, ended_at=max(now, job.started_at))
@@ -82,8 +86,13 @@ def from_record(
     return Legacy(settlement, large, remove)
 
 
-def _outputs(record: WorkerRecord, limits: Limits) -> tuple[list[bytes | None], list[int], tuple[tuple[str, str], ...]]:
-    """The kept bytes and sizes of a dead worker's two streams, and which are too long for a settlement."""
+def _outputs(
+    record: WorkerRecord, limits: Limits | None
+) -> tuple[list[bytes | None], list[int], tuple[tuple[str, str], ...]]:
+    """The kept bytes and sizes of a dead worker's two streams, and which are too long for a settlement.
+
+    A stream whose file is gone has been given to the storage already, or the job removed it.
+    """
     kept: list[bytes | None] = []
     sizes: list[int] = []
     large: list[tuple[str, str]] = []
@@ -92,7 +101,7 @@ def _outputs(record: WorkerRecord, limits: Limits) -> tuple[list[bytes | None], 
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
-            kept.append(b"")
+            kept.append(None)
             sizes.append(0)
             continue
         try:
@@ -203,6 +212,7 @@ class Takeover:
                 continue
             if record is not None:
                 end_left(record)
+                reached("takeover.tree-ended")
             swept = record is not None and record.swept
             legacies.append(from_record(claim, record, self.limits, self.rng, swept=swept, same_boot=same_boot))
         return legacies
@@ -229,5 +239,7 @@ class Takeover:
                 if record.cgroup and here(record):
                     trees.remove_cgroup(record.cgroup)
                 remove(files_of(record))
+        remove(dead_keepers(self.run_dir))
+        reached("takeover.workers-cleaned")
         for pool in gone:
             remove([os.path.join(self.run_dir, pool + ".wake"), os.path.join(self.run_dir, pool + POOL_SUFFIX)])

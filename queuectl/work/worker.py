@@ -32,6 +32,7 @@ from queuectl.core.rundir import DECIDED, ENDED, RUNNING, STARTED, JobRecord, Wo
 from . import channel as words
 from .channel import Channel
 from .output import Limits, Stream
+from .points import reached
 from .record import Record, own_identity, quiet_pipe
 from .sockets import is_own_user, listen
 
@@ -85,6 +86,7 @@ class Worker:
         self._alone_since = 0.0
         self._terminated = False
         self._quit = False
+        self._inbox: list[list[Any]] = []  # heard, and not yet obeyed
         self._job: JobRecord | None = None  # in hand: running, or ended and not yet acknowledged
         self._large = (False, False)
         self._kept: list[bytes | None] = []
@@ -103,9 +105,11 @@ class Worker:
         self.cgroup = cgroup
         # The socket is there before the record can be seen: who finds a record finds the way to its worker.
         self._door = listen(setup.run_dir, f"{id}.sock")
+        reached("worker.listening")
         self._knocked = False
         self._suitor: Channel | None = None  # has connected, and not yet said what it wants
         self.record = Record(setup.run_dir, identity)
+        reached("worker.born")
         limits = Limits(setup.limit, setup.head, setup.tail)
         stem = os.path.join(setup.run_dir, id)
         self.streams = (Stream(stem + ".out", limits), Stream(stem + ".err", limits))
@@ -129,10 +133,12 @@ class Worker:
     def run(self) -> None:
         """Serve the pool until there is nothing left to do for it."""
         self.channel.send(words.HI, self.id, os.getpid(), words.PROTOCOL, None)
+        reached("worker.hi-sent")
         while not (self._terminated or (self._job is None and (self._alone or self._quit or self._broken))):
             self._wait(None)
-            for head, _body in self._frames():
-                self._obey(head)
+            self._hear()
+            while self._inbox:
+                self._obey(self._inbox.pop(0))
             if self._alone and self._job is not None:
                 break  # the result stays in the record and the files
         self._end()
@@ -144,22 +150,23 @@ class Worker:
             self._take(wire.unpack_claim(head[1]), head[2], head[3])
         elif word == words.ACK:
             if self._job is not None and [self._job.id, self._job.attempt] == head[1:3]:
+                reached("worker.ack-read")
                 self._forget()
         elif word == words.QUIT:
             self._quit = True
 
-    def _frames(self) -> list[tuple[list[Any], bytes]]:
+    def _hear(self) -> None:
+        """Put what the pool has said into the inbox, and let a new pool in."""
         if self._knocked:
             self._knocked = False
             self._answer_the_door()
         if self._alone:
-            return []
-        frames = self.channel.receive()
+            return
+        self._inbox += [head for head, _body in self.channel.receive()]
         if self.channel.closed:
             self._alone = True
             self._alone_since = time.monotonic()
             self._poll.unregister(self.channel.fileno())
-        return frames
 
     # -- adoption -----------------------------------------------------------------------------
 
@@ -181,6 +188,7 @@ class Worker:
             self._poll.register(self._suitor.fileno(), select.POLLIN)
         for head, _body in self._suitor.receive():
             if head[0] == words.ADOPT:
+                reached("worker.adopt-read")
                 self._move_to(self._suitor)
                 return
         if self._suitor.closed:
@@ -194,10 +202,12 @@ class Worker:
         if not self._alone:
             self._poll.unregister(self.channel.fileno())
         self.channel.close()
+        self._inbox.clear()
         self.channel, self._suitor = pool, None
         self._alone, self._quit = False, True
         held = None if self._job is None else [self._job.id, self._job.attempt]
         pool.send(words.HI, self.id, os.getpid(), words.PROTOCOL, held)
+        reached("worker.adopted")
         if self._job is not None and self._job.phase == DECIDED:
             self._report(self._kept)
 
@@ -221,6 +231,7 @@ class Worker:
             return
         for stream, large in zip(self.streams, self._large, strict=True):
             stream.given_away() if large else stream.reset()
+        reached("worker.files-reset")
         self.record.clear()
         self._job = None
 
@@ -234,6 +245,7 @@ class Worker:
             for stream in self.streams:
                 stream.sync()
             self.record.sync()
+            reached("worker.result-kept")
         self._door.close()
         try:
             os.unlink(os.path.join(self.setup.run_dir, f"{self.id}.sock"))
@@ -247,8 +259,10 @@ class Worker:
     def _take(self, claim: Claim, executor: list[Any], backoff: list[Any]) -> None:
         """Run a claim to its end and report it."""
         job = claim.job
+        reached("worker.job-read")
         self._job = JobRecord(job.id, job.seq, job.attempts, STARTED, _now())
         self.record.write(self._job)
+        reached("worker.started")
         # The record is written before this look: a pool that takes over either sees it, or died before the look and
         # then nothing starts here. So a claim without a record never ran.
         if self.channel.at_end():
@@ -257,12 +271,15 @@ class Worker:
             return
         attempt = _Attempt(self, claim)
         outcome = attempt.run(executor)
+        reached("worker.collected")
         self._job = self._job._replace(phase=ENDED, outcome=wire.pack_outcome(outcome))
         if self.setup.hooks or not is_ours(backoff[0]):
             self.record.write(self._job)  # what is asked next may take this worker with it
+            reached("worker.ended")
         verdict, delay = self._policies.decide(claim, outcome, backoff)
         self._job = self._job._replace(phase=DECIDED, verdict=verdict, delay=delay)
         self.record.write(self._job)
+        reached("worker.decided")
         self._kept = attempt.kept
         self._report(attempt.kept)
 
@@ -273,6 +290,7 @@ class Worker:
         sizes = [-1 if data is None else len(data) for data in kept]
         body = b"".join(data for data in kept if data)
         self.channel.send(words.DONE, job.id, job.attempt, job.outcome, job.verdict, job.delay, sizes, body=body)
+        reached("worker.done-sent")
 
 
 class _Attempt:
@@ -351,8 +369,10 @@ class _Attempt:
             for descriptor in descriptors:
                 os.close(descriptor)
         assert worker._job is not None
+        reached("worker.spawned")
         worker._job = worker._job._replace(phase=RUNNING, ident=handle.ident)
         worker.record.write(worker._job)
+        reached("worker.running")
         return handle
 
     def _follow(self, handle: Handle) -> Outcome:
@@ -364,13 +384,14 @@ class _Attempt:
         worker._poll.register(descriptor, select.POLLIN)
         try:
             while True:
+                while worker._inbox:
+                    self._obey(worker._inbox.pop(0), handle)
                 moments = [self._trim_at, deadline, self._kill_at]
                 worker._wait(min(moment for moment in moments if moment is not None) - time.monotonic())
                 outcome = handle.collect()
                 if outcome is not None:
                     return outcome
-                for head, _body in worker._frames():
-                    self._obey(head, handle)
+                worker._hear()
                 now = time.monotonic()
                 if worker._terminated and self.why is None:
                     self._stop(handle, OutcomeKind.INTERRUPTED, False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -106,11 +107,33 @@ def test_a_worker_told_to_end_interrupts_its_job(driver: Driver) -> None:
     assert [attempt["ended"] for attempt in job["attempt_history"]] == ["interrupted", "exited"]
 
 
+def test_a_job_that_is_cancelled_before_its_worker_has_read_of_it_is_ended(driver: Driver) -> None:
+    """The worker is stopped, so that job and stop arrive together."""
+    driver.start("--count", "1")
+    (worker,) = until(driver.workers, "a worker is up")
+    os.kill(worker["pid"], signal.SIGSTOP)
+    id = driver.enqueue("sleep 60")
+    until(lambda: driver.job(id)["state"] == "processing", "it is claimed")
+    cancel = subprocess.Popen(driver.words("cancel", id), env=driver.env, stderr=subprocess.DEVNULL)
+    until(lambda: driver.job(id).get("cancel"), "it is to be cancelled")
+    os.kill(worker["pid"], signal.SIGCONT)
+    assert cancel.wait(10) == 0
+    assert driver.job(id)["state"] == "cancelled"
+
+
 # --- Out of work ---------------------------------------------------------------------------------
 
 
 def test_until_empty_waits_for_retries(driver: Driver) -> None:
     id = driver.enqueue('[ "$QUEUECTL_TRY" = 2 ]', backoff="fixed", backoff_options={"delay": 0.5})
+    assert driver.start("--until-empty").end() == 0
+    assert driver.job(id)["state"] == "completed"
+
+
+def test_until_empty_waits_for_a_job_that_another_pool_has_lost(driver: Driver) -> None:
+    id = driver.enqueue('[ "$QUEUECTL_ATTEMPT" = 2 ] || kill -9 $PPID; true')
+    driver.start("--count", "1", "--max-jobs", "1").end()
+    assert driver.job(id)["attempts"] == 1
     assert driver.start("--until-empty").end() == 0
     assert driver.job(id)["state"] == "completed"
 
