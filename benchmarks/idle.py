@@ -1,65 +1,71 @@
-"""What a pool costs that has nothing to do: CPU and memory of all its processes, as the kernel counts them."""
+"""What a pool costs that has nothing to do, and whether work makes it grow: all its processes, as the kernel counts."""
 
 from __future__ import annotations
 
-import os
+import subprocess
 import sys
 import time
-from pathlib import Path
 
-from benchmarks.harness import Report, parser
-from benchmarks.pools import running
+from benchmarks.harness import Report, Scratch, must, parser
+from benchmarks.pools import await_job, cpu_seconds, pss_mib, running, tree
 
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def tree(pid: int) -> list[int]:
-    """A process and everything below it."""
-    found = [pid]
-    for each in found:
-        try:
-            text = Path(f"/proc/{each}/task/{each}/children").read_text()
-        except OSError:
-            continue
-        found += [int(word) for word in text.split()]
-    return found
+SETTLE = 2.0  # the start and the first job are not idling
+MORE = 8
 
 
-def cpu_seconds(pids: list[int]) -> float:
-    """User and system time so far of these processes and of those they have waited for."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += sum(int(field) for field in fields[11:15])
-    return total / TICKS
-
-
-def pss_mib(pids: list[int]) -> float:
-    """Memory with shared pages split among those who share them."""
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
-    return total / 1024
-
-
-def main() -> int:
-    """Print CPU share and PSS of an idle pool with two workers."""
-    options = parser("An idle pool with two workers.", rounds=1)
-    options.add_argument("--seconds", type=float, default=20.0, help="how long to watch")
-    asked = options.parse_args()
-    report = Report("idle", "a pool with 2 workers and nothing to do: all its processes", asked)
-    seconds = 2.0 if asked.quick else asked.seconds
+def idle(report: Report, seconds: float) -> float:
+    """CPU share and PSS of an idle pool with two workers; the PSS."""
     with running(workers=2) as (_, pool):
-        time.sleep(2)  # the start and the first job are not idling
+        time.sleep(SETTLE)
         pids = tree(pool.pid)
         before, begin = cpu_seconds(pids), time.monotonic()
         time.sleep(seconds)
         used, passed = cpu_seconds(pids) - before, time.monotonic() - begin
+        memory = pss_mib(pids)
         report.add("processes", len(pids))
-        report.add("CPU", 100 * used / passed, "% of a core", at_most=0.3)
-        report.add("memory", pss_mib(pids), "MiB PSS", at_most=40)
+        report.add("CPU, 2 workers", 100 * used / passed, "% of a core", at_most=0.3)
+        report.add("memory of pool, keeper and 2 workers", memory, "MiB PSS", at_most=30)
+        return memory
+
+
+def further(report: Report, two: float) -> None:
+    """What each further worker adds."""
+    with running(workers=2 + MORE) as (_, pool):
+        time.sleep(SETTLE)
+        report.add("each further worker", (pss_mib(tree(pool.pid)) - two) / MORE, "MiB PSS", at_most=2)
+
+
+def work(place: Scratch, jobs: int) -> None:
+    """Have so many jobs run."""
+    lines = place.path / "lines"
+    lines.write_text("/bin/true\n" * jobs)
+    must(place.queuectl("enqueue", "--file", str(lines), "--priority", "1"), env=place.env)
+    last = subprocess.run(
+        place.queuectl("enqueue", "--", "/bin/true"), env=place.env, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    await_job(place, last, 60 + jobs // 50)
+
+
+def flat(report: Report, jobs: int) -> None:
+    """Memory after some jobs, and after many more."""
+    with running(workers=2) as (place, pool):
+        work(place, min(2_000, jobs))
+        before = pss_mib(tree(pool.pid))
+        work(place, jobs)
+        after = pss_mib(tree(pool.pid))
+        report.add("memory after the first 2,000 jobs", before, "MiB PSS")
+        report.add(f"growth over the next {jobs:,}", after - before, "MiB PSS", at_most=2)
+
+
+def main() -> int:
+    """Exit with 1 if a bar was missed."""
+    options = parser(__doc__ or "", rounds=1)
+    options.add_argument("--seconds", type=float, default=20.0, help="how long to watch")
+    options.add_argument("--jobs", type=int, default=10_000, help="how many to run between two looks at the memory")
+    asked = options.parse_args()
+    report = Report("idle", "a pool and its workers: CPU and memory", asked)
+    further(report, idle(report, 2.0 if asked.quick else asked.seconds))
+    flat(report, 50 if asked.quick else 100_000 if asked.full else asked.jobs)
     return report.finish()
 
 

@@ -1,15 +1,19 @@
-"""A pool to measure: started, proved to work, and ended however the measurement goes."""
+"""A pool to measure: started, proved to work, and ended however the measurement goes; and what its processes cost."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.harness import Scratch, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
@@ -23,15 +27,55 @@ def running(workers: int) -> Iterator[tuple[Scratch, subprocess.Popen[bytes]]]:
             first = subprocess.run(
                 place.queuectl("enqueue", "--", "/bin/true"), env=place.env, capture_output=True, text=True, check=True
             ).stdout.strip()
-            done = subprocess.run(place.queuectl("wait", first, "--timeout", "30"), env=place.env, check=False)
-            if done.returncode != 0:
-                raise SystemExit((place.path / "worker.log").read_text(errors="replace"))
+            await_job(place, first)
             yield place, pool
         finally:
             pool.terminate()
+            try:
+                pool.wait(2)
+            except subprocess.TimeoutExpired:
+                pool.terminate()  # jobs still run: end them
             try:
                 pool.wait(30)
             except subprocess.TimeoutExpired:
                 pool.kill()
                 pool.wait()
             log.close()
+
+
+def await_job(place: Scratch, id: str, seconds: int = 60) -> None:
+    """Until a job has completed; SystemExit with the pool's log if it does not."""
+    argv = place.queuectl("wait", id, "--timeout", str(seconds))
+    if subprocess.run(argv, env=place.env, check=False).returncode != 0:
+        raise SystemExit((place.path / "worker.log").read_text(errors="replace") or f"job {id} did not complete")
+
+
+def tree(pid: int) -> list[int]:
+    """A process and everything below it."""
+    found = [pid]
+    for each in found:
+        try:
+            text = Path(f"/proc/{each}/task/{each}/children").read_text()
+        except OSError:
+            continue
+        found += [int(word) for word in text.split()]
+    return found
+
+
+def cpu_seconds(pids: list[int], *, waited: bool = True) -> float:
+    """User and system time so far of these processes, with that of the children they have waited for."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += sum(int(field) for field in fields[11 : 15 if waited else 13])
+    return total / TICKS
+
+
+def pss_mib(pids: list[int]) -> float:
+    """Memory with shared pages split among those who share them."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total / 1024

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from benchmarks.harness import scratch
 from benchmarks.peers import servers
@@ -31,7 +31,7 @@ class Stage:
         self._stack = contextlib.ExitStack()
         self._addresses: dict[str, str] = {}
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
