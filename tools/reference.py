@@ -242,7 +242,7 @@ def hooks() -> list[tuple[str, Callable[..., object]]]:
 
 OTHER_CODES = {
     0: "It was done.",
-    1: "It was done, and the answer is no: a waited-for job died, `--until-empty` saw one of its own jobs die.",
+    1: "It was done, and the answer is no: a waited-for job died, `--until-empty` saw one of its own jobs die, `doctor` found an error, somebody said no when asked.",
     2: "The command line cannot be understood.",
     130: "Interrupted with Ctrl-C.",
     141: "Whoever read the output went away (`… | head`).",
@@ -265,6 +265,8 @@ def exit_page() -> str:
         names = ", ".join(f"`{kind.__name__}`" for kind in kinds)
         lines.append(f"| {code} | {' '.join([means, *also])} | {names} |")
     lines += [
+        "",
+        "`queuectl run` exits with the code of its command: 128 + n for signal n, 124 for a timeout.",
         "",
         "Every error is one sentence on stderr. With `QUEUECTL_DEBUG=1` there is a traceback as well.",
         "",

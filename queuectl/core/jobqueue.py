@@ -33,7 +33,7 @@ LOOK_FIRST, LOOK_LONGEST = 0.01, 0.25
 
 
 #: The most jobs that are removed in one step: others wait for no longer than that takes.
-STEP = 300
+STEP = 100
 
 
 class JobOptions(TypedDict, total=False):
@@ -342,14 +342,14 @@ class Queue:
             raise WrongState(self._why(running, "cannot be deleted before it is cancelled"))
 
     def purge(self, *, states: Sequence[State] = (State.DEAD,), queues: Sequence[str] | None = None) -> Iterator[str]:
-        """Remove every job in one of these states, a few hundred in one step; yields their ids as they go."""
+        """Remove every job in one of these states, a hundred in one step; yields their ids as they go."""
         where = Where(states=tuple(states), queues=tuple(queues) if queues is not None else None)
         while changes := self.app.storage.apply(Action.DELETE, where, actor=actor(), limit=STEP):
             for change in changes:
                 yield change.id
 
     def prune(self, before: int, states: Sequence[State] | None = None) -> int:
-        """Remove finished jobs that ended before *before* (ms), a few hundred in one step; how many."""
+        """Remove finished jobs that ended before *before* (ms), a hundred in one step; how many."""
         gone = 0
         while True:
             step = self.app.storage.prune(before, states=states, limit=STEP)

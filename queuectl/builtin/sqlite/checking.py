@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import apsw
@@ -107,6 +108,8 @@ def _lock(db: Database) -> Iterator[Finding]:
 
 def _holder(path: str) -> int | None:
     """The process that holds the flock of a file, where the system tells."""
+    if sys.platform == "win32":
+        return None
     try:
         found = os.stat(path)
         with open("/proc/locks", encoding="ascii") as file:
