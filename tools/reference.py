@@ -242,7 +242,8 @@ def hooks() -> list[tuple[str, Callable[..., object]]]:
 
 OTHER_CODES = {
     0: "It was done.",
-    1: "It was done, and the answer is no: a waited-for job died, `--until-empty` saw one of its own jobs die, `doctor` found an error, somebody said no when asked.",
+    1: "It was done, and the answer is no: a waited-for job died, `--until-empty` saw one of its own jobs die, "
+    "`doctor` found an error, somebody said no when asked.",
     2: "The command line cannot be understood.",
     130: "Interrupted with Ctrl-C.",
     141: "Whoever read the output went away (`… | head`).",

@@ -70,18 +70,14 @@ def examine(open_app: Callable[[], App]) -> Iterator[Finding]:
     try:
         storage = app.storage
     except QueueCTLError as error:
-        yield Finding(
-            "error", str(error), "put that right, or restore a backup; see docs/howto/troubleshooting", "storage"
-        )
+        yield Finding("error", str(error), "put that right, or restore a backup", "storage")
         return
     try:
         for finding in storage.check():
             yield finding if finding.id else finding._replace(id="storage")
         scene = look(app)
     except QueueCTLError as error:
-        yield Finding(
-            "error", str(error), "put that right, or restore a backup; see docs/howto/troubleshooting", "storage"
-        )
+        yield Finding("error", str(error), "put that right, or restore a backup", "storage")
         yield from _space(app)
         return
     yield from _claims(scene)
@@ -156,12 +152,12 @@ def _claims(scene: Scene) -> Iterator[Finding]:
         fresh = scene.leased(pool)  # it died a moment ago
         yield Finding(
             "warning" if fresh else "error",
-            f"{n} {'job is' if n == 1 else 'jobs are'} held by pool {pool}, which is gone",
+            f"{_many(n, 'job is', 'jobs are')} held by pool {pool}, which is gone",
             START if not scene.alive else "the pool that runs here takes over within seconds; if not, restart it",
             "claims",
         )
     if not stuck:
-        yield Finding("ok", f"{held} jobs are held, all by pools that are there", id="claims")
+        yield Finding("ok", f"{_many(held, 'job is', 'jobs are')} running, in pools that are there", id="claims")
 
 
 def _records(scene: Scene) -> Iterator[Finding]:
@@ -190,10 +186,17 @@ def _workers(scene: Scene) -> Iterator[Finding]:
     elsewhere = sum(scene.leased(pool.id) and pool.host != scene.here for pool in scene.pools.values())
     due = sum(stat.ready for stat in scene.stats if not stat.paused)
     if due and not scene.alive and not elsewhere:
-        yield Finding("warning", f"{due} jobs are due and nobody runs them", "queuectl worker start", "workers")
+        yield Finding(
+            "warning",
+            f"{_many(due, 'job is', 'jobs are')} due, and nobody is there to run them",
+            "queuectl worker start",
+            "workers",
+        )
         return
-    other = f", {elsewhere} pools on other hosts" if elsewhere else ""
-    yield Finding("ok", f"{alive} workers in {len(scene.alive)} pools on this host{other}", id="workers")
+    other = f", {_many(elsewhere, 'pool')} on other hosts" if elsewhere else ""
+    yield Finding(
+        "ok", f"{_many(alive, 'worker')} in {_many(len(scene.alive), 'pool')} on this host{other}", id="workers"
+    )
 
 
 def _queues(scene: Scene) -> Iterator[Finding]:
@@ -203,12 +206,12 @@ def _queues(scene: Scene) -> Iterator[Finding]:
         why = f" ({stat.pause_reason})" if stat.pause_reason else ""
         yield Finding(
             "warning" if n else "ok",
-            f"queue {stat.name} is paused{why}; {n} jobs wait in it",
+            f"queue {stat.name} is paused{why}; {_many(n, 'job waits', 'jobs wait')} in it",
             f"queuectl queue resume {stat.name}" if n else "",
             "queues",
         )
     if not paused:
-        yield Finding("ok", f"none of {len(scene.stats)} queues is paused", id="queues")
+        yield Finding("ok", f"{_many(len(scene.stats), 'queue')}, none paused", id="queues")
 
 
 # -- what all of it rests on --------------------------------------------------------------------------
@@ -248,3 +251,7 @@ def _clock(scene: Scene) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "the clock agrees with what is stored", id="clock")
+
+
+def _many(n: int, one: str, more: str = "") -> str:
+    return f"{n} {one if n == 1 else more or one + 's'}"
