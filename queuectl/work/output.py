@@ -87,8 +87,9 @@ class Stream:
 
     def _is_ours_alone(self) -> bool:
         try:
-            if os.fstat(self._descriptor).st_nlink != 1:
-                return False  # given away: it has another name now, or none
+            ours, named = os.fstat(self._descriptor), os.stat(self.path)
+            if ours.st_nlink != 1 or (ours.st_ino, ours.st_dev) != (named.st_ino, named.st_dev):
+                return False  # given away, or moved by the job: it has another name now, or none
             fcntl.fcntl(self._descriptor, _F_SETLEASE, fcntl.F_WRLCK)
             fcntl.fcntl(self._descriptor, _F_SETLEASE, fcntl.F_UNLCK)
         except OSError:

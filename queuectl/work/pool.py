@@ -69,7 +69,8 @@ SWEEP_EVERY = 1.0  # so often it looks for dead pools and for orphans that have 
 AGAIN = 0.05  # while a takeover is under way, or a pool has just been seen dead
 TAKE_OVER = 500  # claims in one step
 INHERIT_EVERY = 15.0  # so often it looks for leases that ran out with nobody of this host to know why
-FAR, MINUTE = float("inf"), 60.0  # the wall clock may be set: a known moment is looked at again after a minute
+FAR, MINUTE = float("inf"), 60.0  # no known moment is waited for longer than a minute at a stretch
+CLOCK_SET = 1.0  # the wall clock has been set, or the machine has slept, if it is off by more than this many seconds
 BURIAL, BURY_AGAIN = 0.2, 0.01  # so long the keeper may take to end a dead worker's tree; so often we look
 ALONE_MARGIN = 5.0
 BACKSTOP = 15.0  # so much later than it should a worker may answer, then it is ended
@@ -171,6 +172,7 @@ class Pool:
         self._retries = 0
         self._beat_at = 0.0
         self._sweep_at = 0.0
+        self._clock = time.time() - time.monotonic()
         self._spawn_at = 0.0
         self._stillborn = 0
         self._suspects: frozenset[str] = frozenset()
@@ -973,6 +975,7 @@ class Pool:
     def _sweep(self, now: float) -> None:
         """Look for dead pools and inherit what they held; settle orphans that have ended."""
         self._sweep_at = now + SWEEP_EVERY
+        self._mind_the_clock(now)
         self._reap()
         for legacy in self.takeover.grown_up():
             claim = self._held.get(legacy.settlement.id)
@@ -995,6 +998,14 @@ class Pool:
             self._sweep_at = now + AGAIN
         self._suspects = frozenset(record.id for record in dead)
         self._swept = True
+
+    def _mind_the_clock(self, now: float) -> None:
+        """The storage says by the wall clock what is due, and we wait by another: when it was set, look anew."""
+        clock = time.time() - now
+        jump, self._clock = clock - self._clock, clock
+        if abs(jump) > CLOCK_SET:
+            self.log(f"the clock has jumped by {jump:+.0f} s; looking again for what is due")
+            self._look_at = 0.0
 
     def _watch_pools(self, alive: Sequence[PoolRecord]) -> None:
         """Hear at once of the end of another pool of this host; the look once a second is the net below."""
