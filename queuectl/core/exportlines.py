@@ -109,15 +109,46 @@ def _word(kind: type[State | OutcomeKind]) -> Callable[[Any], Any]:
     return check
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise BadInput("a list of texts was expected")
-    return tuple(value)
+def _word_of_a_system(value: Any) -> str:
+    """What is handed to the system: a text without NUL. Half of a pair stands for a byte that is not UTF-8."""
+    if not isinstance(value, str) or "\0" in value:
+        raise BadInput("a text without NUL was expected")
+    return value
+
+
+def _text(value: Any) -> str:
+    """What people read: storages keep it as UTF-8."""
+    word = _word_of_a_system(value)
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise BadInput("a text of whole characters was expected") from None
+    return word
+
+
+def _list_of(check: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
+    def check_all(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise BadInput("a list of texts was expected")
+        return tuple([check(item) for item in value])
+
+    return check_all
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    words = _list_of(_word_of_a_system)(value)
+    if not words:
+        raise BadInput("at least one word was expected")
+    return words
 
 
 def _variables(value: Any) -> Mapping[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+    if not isinstance(value, dict):
         raise BadInput("an object of texts was expected")
+    for name, text in value.items():
+        _word_of_a_system(text)
+        if not name or "=" in name or "\0" in name:
+            raise BadInput(f"{name[:40]!r} is no name of a variable")
     return value
 
 
@@ -163,12 +194,13 @@ def _span(value: Any) -> float:
     return float(value)
 
 
-_TEXT, _FLAG, _MOMENT = _is(str, "a text"), _is(bool, "true or false"), _number()
+_TEXT, _FLAG, _MOMENT = _text, _is(bool, "true or false"), _number()
 _ATTEMPT_NUMBER = _number(1, (1 << 20) - 1)
 _SPEC = {
-    "command": _TEXT, "argv": _maybe(_texts), "id": _maybe(check_id), "queue": check_queue,
+    "command": _word_of_a_system, "argv": _maybe(_words), "id": _maybe(check_id), "queue": check_queue,
     "priority": _number(PRIORITY_LOWEST, PRIORITY_HIGHEST), "run_at": _maybe(_MOMENT), "unique_key": _maybe(_TEXT),
-    "tags": _texts, "cwd": _maybe(_TEXT), "env": _variables, "settings": _settings, "environment": _environment,
+    "tags": _list_of(_text), "cwd": _maybe(_word_of_a_system), "env": _variables,
+    "settings": _settings, "environment": _environment,
 }  # fmt: skip
 _SETTINGS = {
     "max_retries": _number(), "timeout": _maybe(_span), "grace": _span,
@@ -178,7 +210,7 @@ _SETTINGS = {
 _JOB = {
     "id": _TEXT, "seq": _number(1, (1 << 42) - 1), "state": _word(State), "run_at": _MOMENT, "created_at": _MOMENT,
     "updated_at": _MOMENT, "attempts": _number(0, (1 << 20) - 1), "tries": _number(), "losses": _number(),
-    "token": _number(), "cancel": _FLAG, "reason": _TEXT,
+    "token": _number(), "pool": _maybe(_TEXT), "cancel": _FLAG, "reason": _TEXT,
 }  # fmt: skip
 _OUTCOME = {
     "kind": _word(OutcomeKind), "code": _maybe(_number(-_MOST)), "started_at": _MOMENT, "ended_at": _MOMENT,

@@ -49,7 +49,7 @@ def filled(storage: Storage) -> None:
         storage,
         job(
             "everything", argv=("a", "b c"), id="named", queue="other", priority=7, run_at=NOW + MINUTE, cwd="/x",
-            env={"A": "ü"}, settings='{"timeout":1.5}', environment='{"B":"\\u0000"}',
+            env={"A": "ü"}, settings='{"timeout":1.5}', environment='{"B":"\\u00e9"}',
         ),
         job("not UTF-8: \udcff", queue="other", priority=-1000),
     )  # fmt: skip
