@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,24 @@ def test_an_import_goes_on_where_it_was_cut_short(past: Cli, tmp_path: Path) -> 
     past.ok("--db", db, "import", "-", stdin=text)
     assert shown(past, "--db", db) == shown(past)
     assert printed(past, "--db", db) == printed(past)
+
+
+def test_an_import_that_was_killed_is_completed_by_the_next(past: Cli, tmp_path: Path) -> None:
+    past.ok("enqueue", "-", stdin="true\n" * 500)
+    lines = past.ok("export").splitlines(keepends=True)
+    db = str(tmp_path / "new.db")
+    with past.popen("--db", db, "import", "-", stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write("".join(lines[:400]).encode())
+        process.stdin.flush()
+        deadline = time.monotonic() + 30
+        while not past.ok("--db", db, "list", "--ids"):
+            assert time.monotonic() < deadline
+        process.kill()
+    there = len(past.ok("--db", db, "list", "--ids", "--all").split())
+    assert 0 < there < 506
+    assert past("--db", db, "import", "-", "--json", stdin="".join(lines)).json["new"] == 506 - there
+    assert past.ok("--db", db, "export").splitlines()[1:] == "".join(lines).splitlines()[1:]
 
 
 def test_what_runs_while_it_is_exported_waits_where_it_arrives(cli: Cli, pool: None, tmp_path: Path) -> None:
