@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from driver import Driver, until
-from targets import FULL, report, target
+from targets import report, target
 
 MIB = 1 << 20
 
@@ -100,7 +100,7 @@ def test_a_log_that_is_made_to_look_huge_is_capped(driver: Driver) -> None:
 
 def test_who_keeps_writing_into_a_log_does_not_reach_later_ones(driver: Driver) -> None:
     """What a job starts is ended with it; but somebody else may have its log open, and go on writing."""
-    rounds = target(20, 1000)
+    rounds = target(20, 200)
     with report("output: a stranger writes into later jobs' time", rounds) as figure:
         fifo = driver.folder / "fifo"
         os.mkfifo(fifo)
@@ -119,8 +119,7 @@ def test_who_keeps_writing_into_a_log_does_not_reach_later_ones(driver: Driver) 
         finally:
             stranger.kill()
             stranger.wait()
-        for id in ids if not FULL else ids[:20] + ids[-20:]:
+        for id in ids:
             assert driver.run("logs", id).stdout == "mine\n"
             figure.held += 1
-        figure.ran = figure.held
         assert driver.run("logs", first).stdout.startswith("first\n")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from queuectl.api.storage import Storage
 
 DEFAULT_NAME = "queue.db"
+BUSY_SECONDS = 30.0
 
 
 def open_sqlite(options: Mapping[str, Any], context: Context) -> Storage:
@@ -32,7 +33,9 @@ def open_sqlite(options: Mapping[str, Any], context: Context) -> Storage:
                 f"cannot make the folder {context.state_dir} for the database: {(error.strerror or str(error)).lower()}"
             ) from error
         path = os.path.join(context.state_dir, DEFAULT_NAME)
-    return SQLiteStorage(path, durability=options.get("durability", "full"))
+    return SQLiteStorage(
+        path, durability=options.get("durability", "full"), busy_seconds=options.get("busy_timeout", BUSY_SECONDS)
+    )
 
 
 PROVIDER: Provider[Storage] = Provider(
@@ -46,6 +49,15 @@ PROVIDER: Provider[Storage] = Provider(
             "full",
             "full: what was accepted survives a power cut; normal: only a crash of the program",
             choices=("full", "normal"),
+        ),
+        Option(
+            "busy_timeout",
+            float,
+            BUSY_SECONDS,
+            "how long to wait for a turn at the file, should another program hold it",
+            minimum=0.01,
+            maximum=3600.0,
+            unit="s",
         ),
     ),
     summary="one file on this machine; no server",

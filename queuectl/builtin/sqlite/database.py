@@ -16,7 +16,7 @@ import apsw
 
 from queuectl.api.errors import StorageBusy, StorageError, StorageFull, StorageInvalid
 
-from . import statements
+from . import BUSY_SECONDS, statements
 from .files import open_private
 from .lock import WriteLock
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 APPLICATION_ID = 0x51435431  # "QCT1", in the header of the file
-BUSY_SECONDS = 30.0
 SCHEMA = os.path.join(statements.FOLDER, "schema")
 #: Where a lock on one machine is not seen by another, and shared memory is not shared.
 NETWORK = frozenset(

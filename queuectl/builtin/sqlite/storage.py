@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 from queuectl.api.model import Where
 from queuectl.api.storage import Ability, Listener, Storage
 
-from .database import BUSY_SECONDS, Database
+from . import BUSY_SECONDS
+from .database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
