@@ -76,6 +76,16 @@ def test_our_own_variables_and_secrets_are_not_inherited(driver: Driver) -> None
     assert ours == {f"QUEUECTL_{name}" for name in ("JOB_ID", "ATTEMPT", "TRY", "MAX_TRIES", "QUEUE", "RUN")}
 
 
+def test_a_modest_job_is_so_from_its_first_instruction(driver: Driver) -> None:
+    driver.env["QUEUECTL_EXECUTOR__SUBPROCESS__NICE"] = "7"
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    ids = driver.run("enqueue", "-", input="/usr/bin/nice\n" * 30).stdout.split()
+    gone = driver.run("enqueue", "--max-retries", "0", "--", "no-such-program").stdout.strip()
+    driver.start("--count", "2", "--until-empty").end()
+    assert {driver.run("logs", id).stdout for id in ids[::5]} == {f"{own + 7}\n"}
+    assert driver.job(gone)["exit_code"] == 127
+
+
 def test_words_never_meet_a_shell(driver: Driver) -> None:
     id = driver.run("enqueue", "--", "echo", "$HOME", "*", "a;b", "").stdout.strip()
     driver.start("--until-empty").end()

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from queuectl.api import trees
 from queuectl.api.errors import StartFailed
@@ -14,6 +15,9 @@ from queuectl.api.executor import Executor, Handle, Run
 from queuectl.api.model import Outcome, OutcomeKind
 
 from .commands import find_program, plain_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
@@ -128,12 +132,7 @@ class SubprocessExecutor(Executor):
         else:
             program, argv = self.shell, (self.shell, "-c", run.shell or "")
         nice = int(run.options.get("nice", self.nice))
-        pid = self._spawn(program, argv, run)
-        if nice:
-            try:
-                os.setpriority(os.PRIO_PROCESS, pid, nice)
-            except OSError as error:
-                run.log(f"cannot run job {run.claim.job.id} at nice {nice}: {error.strerror}")
+        pid = _modestly(nice, lambda: self._spawn(program, argv, run), run) if nice else self._spawn(program, argv, run)
         return ProcessHandle(pid, None if self._sees_orphans else f"QUEUECTL_RUN={run.env.get('QUEUECTL_RUN', '')}")
 
     def _spawn(self, program: str, argv: tuple[str, ...], run: Run) -> int:
@@ -175,6 +174,37 @@ class SubprocessExecutor(Executor):
         if self._null >= 0:
             os.close(self._null)
             self._null = -1
+
+
+def _modestly(nice: int, spawn: Callable[[], int], run: Run) -> int:
+    """Spawn from a thread that has made itself *nice*, and ends: on Linux a child has the niceness of its thread.
+
+    Nobody but root could take it back from the whole worker; and told to the child afterwards it would come too late.
+    """
+    import threading  # few jobs ask for it
+
+    result: list[int | BaseException] = []
+
+    def in_thread() -> None:
+        try:
+            try:
+                os.nice(nice)  # of this thread
+            except OSError as error:
+                run.log(f"cannot run job {run.claim.job.id} at nice {nice}: {error.strerror}")
+            result.append(spawn())
+        except BaseException as error:
+            result.append(error)
+
+    if sys.platform != "linux":  # there the whole process would be modest from then on
+        pid = spawn()
+        os.setpriority(os.PRIO_PROCESS, pid, nice)
+        return pid
+    thread = threading.Thread(target=in_thread)
+    thread.start()
+    thread.join()
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]
 
 
 def _ended(pid: int) -> bool:
