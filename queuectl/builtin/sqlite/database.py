@@ -109,6 +109,8 @@ class Database:
         self.conn = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=self.vfs, statementcachesize=256)
         self._file = self._which_file()
         self.conn.set_busy_timeout(round(1000 * self.busy_seconds))
+        # Plans do not depend on the values: else statements beside partial indexes are parsed anew for each.
+        self.conn.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         # An empty file is somebody's about to be filled: looking into it could get in the way of that.
         if os.stat(self.path).st_size == 0 or self._version() < newest_version():
             self._lock()
