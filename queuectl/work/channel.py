@@ -32,7 +32,10 @@ QUIT = "QUIT"  # pool → worker: end when nothing is in hand
 _HEAD = struct.Struct("!II")
 _LARGEST = 64 * 1024 * 1024
 _HANGUP = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere the end is seen as POLLHUP
+#: What is read at once: malloc serves it from its heap, while a larger piece would be mapped and unmapped each time.
+_READ = 1 << 16
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, ensure_ascii=True).encode
+_decode = json.JSONDecoder().decode
 
 
 class Channel:
@@ -79,7 +82,7 @@ class Channel:
         errors = 0
         while not self.closed:
             try:
-                data = self._sock.recv(1 << 18)
+                data = self._sock.recv(_READ)
             except BlockingIOError:
                 break
             except OSError:
@@ -89,7 +92,7 @@ class Channel:
             if not data:
                 self.closed = True
             self._received += data
-            if len(data) < 1 << 16:
+            if len(data) < _READ:
                 break  # the usual case: one frame, and nothing behind it; poll tells if there is more
         return self._frames()
 
@@ -104,7 +107,7 @@ class Channel:
             if len(self._received) < end:
                 break
             middle = at + _HEAD.size + head_size
-            head = json.loads(self._received[at + _HEAD.size : middle])
+            head = _decode(self._received[at + _HEAD.size : middle].decode())
             frames.append((head, bytes(self._received[middle:end])))
             at = end
         del self._received[:at]

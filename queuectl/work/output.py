@@ -80,21 +80,23 @@ class Stream:
     def reset(self) -> None:
         """Make ready for the next job: the same file if nobody else has it, else a new one."""
         self._punched = 0
-        if self._is_ours_alone():
-            os.ftruncate(self._descriptor, 0)
-        else:
+        size = self._size_if_alone()
+        if size is None:
             self._renew()
+        elif size:
+            os.ftruncate(self._descriptor, 0)
 
-    def _is_ours_alone(self) -> bool:
+    def _size_if_alone(self) -> int | None:
+        """The size of our file, if nobody else has it and it is where it was; else None."""
         try:
-            ours, named = os.fstat(self._descriptor), os.stat(self.path)
-            if ours.st_nlink != 1 or (ours.st_ino, ours.st_dev) != (named.st_ino, named.st_dev):
-                return False  # given away, or moved by the job: it has another name now, or none
             fcntl.fcntl(self._descriptor, _F_SETLEASE, fcntl.F_WRLCK)
             fcntl.fcntl(self._descriptor, _F_SETLEASE, fcntl.F_UNLCK)
+            ours, named = os.fstat(self._descriptor), os.stat(self.path)
         except OSError:
-            return False
-        return True
+            return None
+        if ours.st_nlink != 1 or (ours.st_ino, ours.st_dev) != (named.st_ino, named.st_dev):
+            return None  # given away, or moved by the job: it has another name now, or none
+        return ours.st_size
 
     def given_away(self) -> None:
         """The pool has taken the file over: the next job gets a new one."""

@@ -30,6 +30,9 @@ if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
 
+_encode = json.JSONEncoder(check_circular=False).encode
+
+
 def quiet_pipe() -> tuple[int, int]:
     """A pipe for signals to wake a poll with: neither end blocks or is inherited."""
     read, write = os.pipe()
@@ -98,7 +101,7 @@ class Record:
 
     def write(self, job: JobRecord) -> None:
         """Replace the job in hand, in one write."""
-        body = json.dumps(job).encode()
+        body = _encode(job).encode()
         os.pwrite(self._descriptor, JOB_HEAD.pack(len(body), zlib.crc32(body)) + body, JOB_AT)
 
     def clear(self) -> None:
