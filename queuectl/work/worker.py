@@ -229,11 +229,13 @@ class Worker:
         """The result in hand is stored: make ready for the next job."""
         if self._job is None:
             return
+        # The record first: who opens a file to follow this job looks into it again, and from now on finds that the
+        # job is gone; who opened before is seen by the reset, and keeps the file.
+        self.record.clear()
+        self._job = None
         for stream, large in zip(self.streams, self._large, strict=True):
             stream.given_away() if large else stream.reset()
         reached("worker.files-reset")
-        self.record.clear()
-        self._job = None
 
     def _end(self) -> None:
         self._policies.close()
@@ -530,7 +532,7 @@ class Policies:
         return answer
 
     def _open(self, kind: str, recipe: list[Any]) -> Any:
-        key = json.dumps([kind, recipe])
+        key = f"{kind} {recipe}"
         opened = self._opened.get(key)
         if opened is None:
             from queuectl.core.plugins import Recipe, open_recipe
