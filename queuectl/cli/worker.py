@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ from queuectl.api.errors import BadInput, QueueCTLError
 from queuectl.cli.render import emit_json, say, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from queuectl.cli import Program
 
@@ -65,19 +66,24 @@ def start(
     """
     if sys.platform == "win32":
         raise QueueCTLError("worker start needs Linux or macOS: on Windows, run the workers in WSL or on another host")
+    from queuectl.work.control import LOG_VARIABLE
+    from queuectl.work.logfile import NAME, LogFile
+
+    config = program.app.config.worker
     if detach:
         from queuectl.work.control import detach as start_detached
 
-        pid, log_path = start_detached(
-            os.path.dirname(program.app.run_dir), [word for word in sys.argv[1:] if word != "--detach"]
-        )
-        say(f"pool started in the background; its log is {log_path}")
+        path = os.path.join(os.path.dirname(program.app.run_dir), NAME)
+        file = LogFile(path, config.log_limit, config.log_keep)
+        pid = start_detached(file, [word for word in sys.argv[1:] if word != "--detach"])
+        say(f"pool started in the background; its log is {path}")
         click.echo(pid)
         return
     from queuectl.core.times import parse_duration
     from queuectl.work.pool import Options, Pool
 
-    config = program.app.config.worker
+    log_path = os.environ.get(LOG_VARIABLE)
+    log = _log if log_path is None else _log_with_time
     served = _queues(queues) if queues is not None else (dict.fromkeys(config.queues) or None)
     options = Options(
         workers=count or config.count,
@@ -88,9 +94,10 @@ def start(
         lease=program.app.lease,
         heartbeat=config.heartbeat,
         verbose=verbose,
+        log_file=None if log_path is None else LogFile(log_path, config.log_limit, config.log_keep),
     )
-    pool = Pool(program.app, options, _log, _courier(program))
-    code = pool.run(lambda: _ready(options, pool.id))
+    pool = Pool(program.app, options, log, _courier(program, log))
+    code = pool.run(lambda: _ready(options, pool.id, log))
     if code:
         raise click.exceptions.Exit(code)
 
@@ -108,23 +115,28 @@ def _queues(text: str) -> Mapping[str, int | None]:
     return served
 
 
-def _courier(program: Program) -> Any:
+def _courier(program: Program, log: Callable[[str], None]) -> Any:
     app = program.app
     if not app.has_events:
         return None
     from queuectl.work.courier import CourierLink
 
-    return CourierLink(app.arguments, home=app.home, log=_log)
+    return CourierLink(app.arguments, home=app.home, log=log)
 
 
 def _log(line: str) -> None:
     say(line)
 
 
-def _ready(options: Any, pool: str) -> None:
+def _log_with_time(line: str) -> None:
+    """A line of a file that nobody else stamps."""
+    say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
+
+
+def _ready(options: Any, pool: str, log: Callable[[str], None]) -> None:
     s = "s" * (options.workers != 1)
     served = ", ".join(options.queues) if options.queues else "all queues"
-    _log(f"pool {pool} with {options.workers} worker{s} serves {served} (process {os.getpid()}; Ctrl-C to stop)")
+    log(f"pool {pool} with {options.workers} worker{s} serves {served} (process {os.getpid()}; Ctrl-C to stop)")
     from queuectl.work.control import say_ready
 
     say_ready()

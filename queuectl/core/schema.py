@@ -61,6 +61,8 @@ class Worker(NamedTuple):
     lease: float | None = None  # seconds; None: the storage's advice
     heartbeat: float = 5.0
     queues: tuple[str, ...] = ()  # empty: all
+    log_limit: int = 10 * MIB
+    log_keep: int = 3
 
 
 class Output(NamedTuple):
@@ -166,6 +168,16 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         ),
         Option("heartbeat", float, 5.0, "seconds between such signs", minimum=0.1, maximum=3600, unit="s"),
         Option("queues", list, (), "queues to serve (empty: all)", check=_queues),
+        Option(
+            "log_limit",
+            int,
+            10 * MIB,
+            "bytes of the log of pools in the background, before it is begun anew",
+            minimum=4096,
+            maximum=1 << 40,
+            unit="B",
+        ),
+        Option("log_keep", int, 3, "older ones that are kept beside it", minimum=0, maximum=99),
     ),
     "output": (
         Option("limit", int, 10 * MIB, "bytes of a stream that are kept", minimum=4096, maximum=1 << 40, unit="B"),

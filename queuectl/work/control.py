@@ -15,31 +15,38 @@ if TYPE_CHECKING:
 
     from queuectl.core.rundir import PoolRecord
 
+    from .logfile import LogFile
+
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
 from queuectl.api import trees
 from queuectl.core.rundir import is_locked, list_pools
 
-#: Where a pool that is started in the background says that it is up.
+from . import supervisor
+
+#: Where a pool that is started in the background says that it is up, and what its log is.
 READY_VARIABLE = "QUEUECTL_READY_FD"
+LOG_VARIABLE = "QUEUECTL_LOG"
 #: What asks a pool to let its jobs end, to end them politely, to end them by force, to execute itself anew.
 SIGNALS = {None: signal.SIGTERM, "now": signal.SIGUSR1, "kill": signal.SIGQUIT, "restart": signal.SIGUSR2}
 
 
-def detach(home: str, words: Sequence[str]) -> tuple[int, str]:
-    """Run ``queuectl`` with *words* in a session of its own; its pid and its log, when it says that it is up.
+def detach(file: LogFile, words: Sequence[str]) -> int:
+    """Run ``queuectl`` with *words* in a session of its own; its pid, when it says that it is up.
 
     QueueCTLError if it ends before that.
     """
-    log_path = os.path.join(home, "worker.log")
-    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        log = file.open()
+    except OSError as error:
+        raise QueueCTLError(f"cannot open the log {file.path}: {error.strerror}") from error
     read, write = os.pipe()
     os.set_inheritable(write, True)
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-P", "-m", "queuectl", *words],
-        {**os.environ, READY_VARIABLE: str(write)},
+        {**os.environ, READY_VARIABLE: str(write), LOG_VARIABLE: file.path},
         file_actions=(
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, log, 1),
@@ -51,12 +58,13 @@ def detach(home: str, words: Sequence[str]) -> tuple[int, str]:
     os.close(log)
     with open(read, "rb") as pipe:
         if pipe.read(5) != b"ready":
-            raise QueueCTLError(f"the pool did not start; see {log_path}")
-    return pid, log_path
+            raise QueueCTLError(f"the pool did not start; see {file.path}")
+    return pid
 
 
 def say_ready() -> None:
-    """Tell whoever started this pool in the background that it is up."""
+    """Tell whoever started this pool in the background, and its supervisor, that it is up."""
+    supervisor.tell(supervisor.READY)
     descriptor = os.environ.pop(READY_VARIABLE, None)
     if descriptor is not None:
         os.write(int(descriptor), b"ready")

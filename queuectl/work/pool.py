@@ -44,6 +44,7 @@ from queuectl.core.rundir import (
 )
 
 from . import channel as words
+from . import supervisor
 from .channel import Channel
 from .keeper import KeeperLink
 from .output import Limits
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from queuectl.core.plugins import Recipe
 
     from .courier import CourierLink
+    from .logfile import LogFile
 
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
@@ -89,6 +91,7 @@ class Options(NamedTuple):
     lease: float = 60.0
     heartbeat: float = 5.0
     verbose: bool = False
+    log_file: LogFile | None = None  # of a pool in the background: kept within its bounds
 
 
 class Peer:
@@ -435,6 +438,7 @@ class Pool:
         if level <= self.stopping:
             return
         self.stopping = level
+        supervisor.tell(supervisor.STOPPING)
         if level == 1:
             running = sum(1 for peer in self._peers.values() if peer.claim is not None)
             if running:
@@ -469,6 +473,7 @@ class Pool:
         self.log("restarting in place; running jobs go on")
         if self.courier is not None:
             self.courier.close(1.0)
+        supervisor.tell(supervisor.reloading())
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         reached("restart.before-exec")
@@ -476,6 +481,7 @@ class Pool:
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
         except OSError as error:
             signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+            supervisor.tell(supervisor.READY)
             self.log(f"not restarted: {sys.executable}: {error.strerror}")
 
     def _stop_all(self, force: bool) -> None:
@@ -976,6 +982,8 @@ class Pool:
         """Look for dead pools and inherit what they held; settle orphans that have ended."""
         self._sweep_at = now + SWEEP_EVERY
         self._mind_the_clock(now)
+        if self.options.log_file is not None:
+            self.options.log_file.turn()
         self._reap()
         for legacy in self.takeover.grown_up():
             claim = self._held.get(legacy.settlement.id)

@@ -35,6 +35,7 @@ from .output import Limits, Stream
 from .points import reached
 from .record import Record, own_identity, quiet_pipe
 from .sockets import is_own_user, listen
+from .supervisor import VARIABLES as SUPERVISOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -599,7 +600,8 @@ def _raise_timeout(_number: int, _frame: object) -> None:
 
 @lru_cache(maxsize=1)
 def base_environment(hidden: tuple[str, ...]) -> Mapping[str, str]:
-    """The worker's own environment, without what is ours and what is secret."""
+    """The worker's own environment, without what is ours, what is secret and what our supervisor said to us."""
+    hidden = (*hidden, *SUPERVISOR)
     return {
         name: value for name, value in os.environ.items() if not name.startswith("QUEUECTL_") and name not in hidden
     }

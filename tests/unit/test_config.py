@@ -195,7 +195,7 @@ def test_a_file_that_is_named_must_be_there_and_be_a_file(home: Path) -> None:
             "QUEUECTL_WORKER__CUONT",
             "1",
             """QUEUECTL_WORKER__CUONT: unknown key; did you mean "count"? \
-([worker] takes count, drain, lease, heartbeat, queues)""",
+([worker] takes count, drain, lease, heartbeat, queues, log_limit, log_keep)""",
         ),
     ],
 )
