@@ -597,7 +597,7 @@ class Pool:
                 elif record is not None:
                     self._forget_files(record.path)
                 if peer.disowned and claim is not None:
-                    self._held.pop(claim.job.id, None)
+                    self._forget(claim)
                 continue
             reached("pool.tree-ended")
             legacy = from_record(claim, record, self.limits, self.rng, swept=True)
@@ -701,7 +701,7 @@ class Pool:
         if claim is None or peer.disowned or (claim.job.id, claim.job.attempts) != (id, attempt):
             peer.channel.send(words.ACK, id, attempt)
             if peer.disowned and claim is not None:
-                self._held.pop(claim.job.id, None)
+                self._forget(claim)
                 self._free(peer)
             return
         outcome = wire.unpack_outcome(packed)
@@ -802,9 +802,8 @@ class Pool:
         queues = self.options.queues
         if queues is None or all(ceiling is None for ceiling in queues.values()):
             return queues
-        running = [claim.job.spec.queue for claim in self._held.values()]
-        for entry in batch:
-            running.remove(entry.claim.job.spec.queue)
+        ending = {(entry.claim.job.id, entry.claim.token) for entry in batch}
+        running = [claim.job.spec.queue for claim in self._held.values() if (claim.job.id, claim.token) not in ending]
         return {
             name: None if ceiling is None else max(0, ceiling - running.count(name)) for name, ceiling in queues.items()
         }
@@ -837,7 +836,7 @@ class Pool:
         events = []
         for entry in batch:
             id, settlement = entry.claim.job.id, entry.settlement
-            self._held.pop(id, None)
+            self._forget(entry.claim)
             if entry.peer is not None:
                 self._free(entry.peer)
             remove(entry.remove)
@@ -937,9 +936,15 @@ class Pool:
 
     def _holder(self, id: str) -> Peer | None:
         for peer in self._peers.values():
-            if peer.claim is not None and peer.claim.job.id == id:
+            if peer.claim is not None and peer.claim.job.id == id and not peer.disowned:
                 return peer
         return None
+
+    def _forget(self, claim: Claim) -> None:
+        """It is no longer ours under this token. We may hold the same job under a later one by now."""
+        held = self._held.get(claim.job.id)
+        if held is not None and held.token == claim.token:
+            del self._held[claim.job.id]
 
     def _disown(self, id: str) -> None:
         """Somebody else owns this job now: end it here, and do not store what comes of it."""
@@ -1056,8 +1061,11 @@ class Pool:
         reached("takeover.locked")
         names = [record.id for record in dead]
         same_boot = all(here(record) for record in dead)
+        # Other hosts' pools are spared here, whatever their lease: that no record of this host names their claims
+        # does not prove that these never ran. `_inherit` takes them as lost.
+        others = [pool.id for pool in self.storage.pools()]
         claims = self.storage.reap(
-            self.id, dead=names, alive=[*alive, self.id], limit=TAKE_OVER, lease=self.options.lease
+            self.id, dead=names, alive=[*alive, *others, self.id], limit=TAKE_OVER, lease=self.options.lease
         )
         reached("takeover.adopted")
         self._held.update({claim.job.id: claim for claim in claims})
