@@ -322,7 +322,7 @@ class World:
                 worker.claim, worker.phase = pool.waiting.pop(0), "given"
 
     def bury(self, pool: SimPool) -> None:
-        """A worker of ours that died: its tree is ended, then its attempt is lost. Its record stays until that is stored."""
+        """A worker of ours that died: its tree is ended, then its attempt is lost. Its record stays until then."""
         for worker in list(pool.host.workers):
             if worker.pool is not pool or worker.alive or worker.reported:
                 continue
