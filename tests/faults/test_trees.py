@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from driver import Driver, processes_with, until
+from driver import Driver, PoolProcess, processes_with, until
+from targets import report, target
+
+from queuectl.api import trees
 
 # Each says that it is up by a line in the file "up", and has MARK in the command line of all its processes.
 KINDS = {
@@ -59,7 +65,7 @@ def lines(path: Path) -> int:
 
 def put(driver: Driver, mark: str, kinds: dict[str, str], **more: object) -> list[str]:
     jobs = [
-        json.dumps({"command": script(kind, mark, driver.folder), "grace": 0.3, "max_retries": 0, **more})
+        json.dumps({"command": script(kind, mark, driver.folder), "grace": GRACE, "max_retries": 0, **more})
         for kind in kinds.values()
     ]
     return driver.run("enqueue", "-", input="\n".join(jobs) + "\n").stdout.split()
@@ -70,23 +76,79 @@ def mark() -> str:
     return str(secrets.randbelow(10**12)).rjust(12, "7")
 
 
+GRACE, SLACK = 0.3, 1.0  # seconds
+TIMEOUT = 3.0
+
+
+def slots_are_free(driver: Driver) -> bool:
+    """Whether no worker has a child, dead or alive."""
+    return all(trees.children(worker["pid"]) == [] for worker in driver.workers())
+
+
+class Felling:
+    """Every kind of tree at once, ended in one way."""
+
+    def __init__(self, driver: Driver, mark: str) -> None:
+        self.driver = driver
+        self.mark = mark
+        self.ups = 0
+        self.slowest = 0.0  # from the moment an end was asked for until the worker was free
+
+    def plant(self, pool: PoolProcess | None, **more: object) -> tuple[list[str], PoolProcess]:
+        ids = put(self.driver, self.mark, KINDS, **more)
+        self.ups += len(ids)
+        if pool is None:
+            pool = self.driver.start("--count", str(len(ids)))
+        until(lambda: lines(self.driver.folder / "up") == self.ups, "every tree is up")
+        assert len(processes_with(self.mark)) >= 2 * len(ids)
+        return ids, pool
+
+    def took(self, seconds: float) -> None:
+        self.slowest = max(self.slowest, seconds)
+        assert seconds < GRACE + SLACK, f"a worker was free only {seconds:.2f} s after the end was asked for"
+
+    def by_timeout(self, pool: PoolProcess | None) -> PoolProcess:
+        ids, pool = self.plant(pool, timeout=TIMEOUT)
+        self.driver.run("wait", *ids, code=1)
+        for id in ids:
+            job = self.driver.job(id)
+            assert job["reason"] == f"timeout: after {TIMEOUT:g} s"
+            self.took(job["attempt_history"][0]["duration_sec"] - TIMEOUT)
+        return pool
+
+    def by_cancel(self, pool: PoolProcess | None) -> PoolProcess:
+        ids, pool = self.plant(pool)
+        began = time.time()
+        self.driver.run("cancel", *ids)
+        for id in ids:
+            job = self.driver.job(id)
+            assert job["state"] == "cancelled"
+            self.took(datetime.fromisoformat(job["attempt_history"][0]["ended_at"]).timestamp() - began)
+        return pool
+
+    def by_stop(self, pool: PoolProcess | None) -> None:
+        ids, pool = self.plant(pool)
+        began = time.monotonic()
+        pool.signal(signal.SIGUSR1)
+        assert pool.end() == 0
+        self.took(time.monotonic() - began)
+        assert {self.driver.job(id)["state"] for id in ids} == {"pending"}
+        self.driver.run("cancel", *ids)
+
+
+@pytest.mark.timeout(60 + 12 * target(1, 100))
 @pytest.mark.parametrize("way", ["timeout", "cancel", "stop"])
 def test_no_process_of_a_job_outlives_its_end(anybody: Driver, mark: str, way: str) -> None:
-    ids = put(anybody, mark, KINDS, **({"timeout": 4} if way == "timeout" else {}))
-    pool = anybody.start("--count", str(len(ids)))
-    until(lambda: lines(anybody.folder / "up") == len(ids), "every tree is up")
-    assert len(processes_with(mark)) >= 2 * len(ids)
-    if way == "timeout":
-        anybody.run("wait", *ids, code=1)
-        assert {anybody.job(id)["reason"] for id in ids} == {"timeout: after 4 s"}
-    elif way == "cancel":
-        anybody.run("cancel", *ids)
-        assert {anybody.job(id)["state"] for id in ids} == {"cancelled"}
-    else:
-        anybody.run("worker", "stop", "--now")
-        assert pool.end() == 0
-        assert {anybody.job(id)["state"] for id in ids} == {"pending"}
-    assert processes_with(mark) == []
+    rounds = target(1, 100)
+    with report(f"trees, ended by {way}", rounds * len(KINDS)) as figure:
+        felling, pool = Felling(anybody, mark), None
+        for number in range(1, rounds + 1):
+            figure.ran = number * len(KINDS)
+            pool = getattr(felling, f"by_{way}")(pool)
+            assert processes_with(mark) == []
+            assert pool is None or slots_are_free(anybody)
+            figure.held = figure.ran
+            figure.more["slowest_s"] = round(felling.slowest, 3)
 
 
 def test_what_a_finished_job_leaves_is_ended_at_once(anybody: Driver, mark: str) -> None:
@@ -113,11 +175,17 @@ def confined(anybody: Driver) -> Iterator[list[str]]:
     group.rmdir()
 
 
+@pytest.mark.timeout(60 + 10 * target(1, 100))
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_fork_bomb_is_ended(anybody: Driver, mark: str, confined: list[str], kind: str) -> None:
-    (id,) = put(anybody, mark, {kind: BOMBS[kind]}, timeout=1)
-    anybody.start("--count", "1", prefix=confined)
-    anybody.run("wait", id, "--timeout", "30", code=1)
-    assert anybody.job(id)["reason"] == "timeout: after 1 s"
-    assert processes_with(mark) == []
-    anybody.run("worker", "stop")
+    rounds = target(1, 100)
+    with report(f"trees, a {kind}", rounds) as figure:
+        anybody.start("--count", "1", prefix=confined)
+        for number in range(1, rounds + 1):
+            figure.ran = number
+            (id,) = put(anybody, mark, {kind: BOMBS[kind]}, timeout=1)
+            anybody.run("wait", id, "--timeout", "30", code=1)
+            assert anybody.job(id)["reason"] == "timeout: after 1 s"
+            assert processes_with(mark) == []
+            figure.held = number
+        anybody.run("worker", "stop")
