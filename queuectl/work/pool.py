@@ -1075,7 +1075,7 @@ class Pool:
         self._adopt()
         if not claims and not self._unsettled:
             reached("takeover.settled")
-            self.takeover.clean(dead)
+            self.takeover.clean(dead, self._peers)
             reached("takeover.cleaned")
             self.takeover.release()
 

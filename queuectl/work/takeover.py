@@ -32,7 +32,7 @@ from .output import Limits, finish
 from .points import reached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from random import Random
 
 if sys.platform == "win32":
@@ -231,11 +231,16 @@ class Takeover:
             legacies.append(from_record(claim, record, self.limits, self.rng, swept=swept))
         return legacies
 
-    def clean(self, dead: Iterable[PoolRecord]) -> None:
-        """Remove the files of dead pools, and of their dead workers that held nothing. Call when all is stored."""
+    def clean(self, dead: Iterable[PoolRecord], adopted: Container[str]) -> None:
+        """Remove the files of dead pools, and of their dead workers that held nothing. Call when all is stored.
+
+        Workers that were *adopted* are spared: one that has just died is still to be settled from its record.
+        """
         gone = {record.id for record in dead}
         for record in list_workers(self.run_dir):
-            if record.pool in gone and not record.alive and record.path not in self.orphans:
+            if record.alive or record.id in adopted or record.path in self.orphans:
+                continue
+            if record.pool in gone:
                 if record.cgroup and here(record):
                     trees.remove_cgroup(record.cgroup)
                 remove(files_of(record))

@@ -1,0 +1,29 @@
+"""What a takeover removes of dead pools, and what it must leave."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+from queuectl.core.rundir import PoolRecord, WorkerRecord, list_workers
+from queuectl.work.output import Limits
+from queuectl.work.record import Record, create_pool_file, own_identity
+from queuectl.work.takeover import Takeover
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEAD = PoolRecord("dead", **own_identity(), started_at=0, path="", host="here", queues=(), workers=1, version="0")
+
+
+def test_the_record_of_an_adopted_worker_that_has_just_died_is_left_to_be_settled_from(tmp_path: Path) -> None:
+    os.close(create_pool_file(str(tmp_path), DEAD))
+    for id in ("adopted", "forgotten"):
+        record = Record(str(tmp_path), WorkerRecord(id, DEAD.id, **own_identity(), started_at=0, path="", cgroup=None))
+        os.close(record._descriptor)  # as when it dies
+    takeover = Takeover(str(tmp_path), "heir", Limits(), random.Random(1))
+
+    takeover.clean([DEAD], {"adopted": "a peer of the heir"})
+
+    assert [worker.id for worker in list_workers(str(tmp_path))] == ["adopted"]
