@@ -318,6 +318,7 @@ class Where(NamedTuple):
     tags: tuple[str, ...] | None = None  # any of them
     since: int | None = None  # created at or after
     text: str | None = None  # substring of the command
+    faults: tuple[str, ...] | None = None  # DEAD, with one of these fingerprints (ability FAULTS)
 
 
 class Page(NamedTuple):
@@ -369,6 +370,30 @@ def bucket_bounds(bucket: int) -> tuple[int, int]:
         return bucket, bucket
     octave, part = divmod(bucket - 4, 4)
     return (4 + part) << octave, ((5 + part) << octave) - 1
+
+
+class Fault(NamedTuple):
+    """Dead jobs that failed alike: the same command but for its numbers, and the same end."""
+
+    fault: str  # the fingerprint, see ``fault_of``
+    n: int
+    first_at: int  # when the first and the last of them died
+    last_at: int
+    latest: Job
+
+
+def fault_of(command: str, reason: str) -> str:
+    """The fingerprint of a dead job: of its command with every number folded, and of how it ended.
+
+    Storages keep it with a job that dies. A number in the end itself counts (``exit 1`` is not ``exit 2``), one in its
+    detail does not.
+    """
+    from hashlib import sha256  # only a job that dies pays for it
+    from re import sub
+
+    end, colon, detail = reason.partition(":")
+    text = f"{sub('[0-9]+', '#', command)}\0{end}{colon}{sub('[0-9]+', '#', detail)}"
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 class Action(StrEnum):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Claim,
         Delivery,
         Exchange,
+        Fault,
         Finding,
         Held,
         History,
@@ -58,6 +59,7 @@ class Ability(enum.Enum):
     OUTBOX = "outbox"  # deliveries are stored with the step that caused them
     MOVING = "moving"  # export() and load()
     BACKUP = "backup"  # backup()
+    FAULTS = "faults"  # find() filters by fault, faults() groups
 
 
 class Listener(abc.ABC):
@@ -184,9 +186,18 @@ class Storage(abc.ABC):
         newest ended first, PROCESSING newest claimed first, FAILED by when they are due, PENDING in the order they
         will run: ready ones by priority, ``run_at``, insertion, then those not yet due by ``run_at``, insertion.
         (Ready is what was due when it was stored or when a pool last looked.) With ``ids`` or ``tags``: newest
-        enqueued first. A combination that no index serves (always ``text``) may look at a bounded number of rows per
+        enqueued first. With ``faults`` instead (ability FAULTS), newest dead first: what is not DEAD has none. A
+        combination that no index serves (always ``text``) may look at a bounded number of rows per
         call and then return a short page, even an empty one, with a cursor.
         """
+
+    def faults(self, *, limit: int = 100) -> Sequence[Fault]:
+        """DEAD jobs grouped by their fault, up to *limit* groups, the largest first, then the one seen last.
+
+        A fault is ``fault_of`` a job's command and the reason it died for, kept when it died: the cost may grow with
+        the number of DEAD jobs, never with history. Ability FAULTS.
+        """
+        raise NotSupported(f"{type(self).__name__} cannot group dead jobs")
 
     def resolve(self, prefix: str) -> Sequence[str]:
         """Up to two ids given by users that start with *prefix*; two mean that it is ambiguous."""
@@ -202,7 +213,10 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     def samples(self, since: int, until: int) -> Sequence[Sample]:
-        """The kept histograms of the minutes from *since* to *until* (milliseconds), in order of minute."""
+        """The kept histograms of the minutes from *since* to *until* (milliseconds), in order of minute.
+
+        Minute 0 has what older minutes were summed up to (see ``prune``): nothing is ever lost from a sum over all.
+        """
 
     # -- changing ---------------------------------------------------------------------------------
 
@@ -254,7 +268,7 @@ class Storage(abc.ABC):
         """Delete up to *limit* finished jobs that ended before *before*, oldest first; how many went.
 
         Call again until it returns less than *limit*: no call holds a lock for long. Histograms of minutes older than
-        90 days may go too.
+        90 days may be summed up into minute 0.
         """
 
     # -- output -----------------------------------------------------------------------------------

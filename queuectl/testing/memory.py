@@ -25,6 +25,7 @@ from queuectl.api.model import (
     Delivery,
     Event,
     Exchange,
+    Fault,
     Finding,
     Held,
     History,
@@ -41,6 +42,7 @@ from queuectl.api.model import (
     Turn,
     Where,
     bucket_of,
+    fault_of,
 )
 from queuectl.api.storage import Ability, Listener, Storage, arriving
 
@@ -363,7 +365,11 @@ class MemoryStorage(Storage):
 
     def _place(self, job: Job, where: Where) -> tuple[int, ...]:
         """Where a job stands in the order of find()."""
-        if where.states is None or where.ids is not None or where.tags is not None:
+        if where.ids is not None or where.tags is not None:
+            return (-job.seq,)
+        if where.faults is not None:
+            return (-job.updated_at, -job.seq)
+        if where.states is None:
             return (-job.seq,)
         group = where.states.index(job.state)
         if job.state is State.FAILED:
@@ -373,6 +379,14 @@ class MemoryStorage(Storage):
         if job.seq in self._shelf.ready:
             return (group, 0, *run_order(job))
         return (group, 1, job.run_at, job.seq)
+
+    def faults(self, *, limit: int = 100) -> Sequence[Fault]:
+        groups: defaultdict[str, list[Job]] = defaultdict(list)
+        for job in sorted(self._shelf.jobs.values(), key=lambda job: (job.updated_at, job.seq)):
+            if job.state is State.DEAD:
+                groups[_fault(job)].append(job)
+        found = [Fault(f, len(jobs), jobs[0].updated_at, jobs[-1].updated_at, jobs[-1]) for f, jobs in groups.items()]
+        return sorted(found, key=lambda fault: (-fault.n, -fault.last_at, fault.fault))[:limit]
 
     def resolve(self, prefix: str) -> Sequence[str]:
         given = sorted(job.id for job in self._shelf.jobs.values() if job.spec.id is not None)
@@ -604,7 +618,12 @@ def _matches(job: Job, where: Where) -> bool:
         and (where.tags is None or bool(set(where.tags) & set(job.spec.tags)))
         and (where.since is None or job.created_at >= where.since)
         and (where.text is None or where.text in job.spec.command)
+        and (where.faults is None or (job.state is State.DEAD and _fault(job) in where.faults))
     )
+
+
+def _fault(job: Job) -> str:
+    return fault_of(job.spec.command, job.reason)
 
 
 def _parse(cursor: str) -> list[int]:

@@ -32,6 +32,8 @@ ALLOWED = {
     "looking.queues": ("SCAN queue",),
     "looking.due_since": ("SCAN (subquery", "TEMP B-TREE FOR GROUP BY"),  # at most 1,000 rows
     "looking.samples": ("TEMP B-TREE FOR LAST 3 TERMS",),  # one minute at a time
+    "looking.faults": ("SCAN job USING COVERING INDEX faults", "TEMP B-TREE FOR ORDER BY"),  # the dead alone
+    "changing.sum_samples": ("TEMP B-TREE FOR GROUP BY",),  # of the minutes that go
     "changing.delete_tags": ("SCAN json_each",),
     "outbox.take": ("SCAN outbox",),  # by id, from the oldest
 }
@@ -59,6 +61,9 @@ INDEXED = {
     "looking.held": "held",
     "looking.ended": "ended",
     "looking.ended_in": "ended_in",
+    "looking.faulted": "faults",
+    "looking.faults": "faults",
+    "looking.latest_of_fault": "faults",
     "looking.prefix": "job_id",
     "looking.audits": "audit_job",
     "changing.oldest": "ended",

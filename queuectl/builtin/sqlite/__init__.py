@@ -61,7 +61,9 @@ PROVIDER: Provider[Storage] = Provider(
         ),
     ),
     summary="one file on this machine; no server",
-    abilities=frozenset({Ability.MOVING, Ability.BACKUP, Ability.LISTEN, Ability.UNIQUE, Ability.TAGS, Ability.OUTBOX}),
+    abilities=frozenset(
+        {Ability.MOVING, Ability.BACKUP, Ability.LISTEN, Ability.UNIQUE, Ability.TAGS, Ability.OUTBOX, Ability.FAULTS}
+    ),
 )
 
 

@@ -159,7 +159,9 @@ def prune(db: Database, before: int, states: Sequence[State] | None, limit: int,
             tally.move(queue, (state, due), None)
             delete(db, seq)
             gone.append((seq, attempts))
-        db.execute(_SQL["delete_samples"], ((now - SAMPLES_KEPT) // 60_000,))
+        last = ((now - SAMPLES_KEPT) // 60_000 - 1,)
+        db.execute(_SQL["sum_samples"], last)
+        db.execute(_SQL["delete_samples"], last)
         tally.write(db)
     return gone
 

@@ -161,6 +161,7 @@ class Database:
         else:
             self.conn.execute("PRAGMA journal_mode = WAL")
         self.conn.execute("PRAGMA synchronous = FULL")
+        self.conn.create_scalar_function("queuectl_fault", _fault, 2, deterministic=True)
         self.conn.execute("BEGIN IMMEDIATE")
         try:
             for number, name in enumerate(_migrations()[version:], version + 1):
@@ -392,6 +393,14 @@ class Reading:
             raise self._db.translate(error) from error
         if isinstance(error, FAULTS):
             raise self._db.nonsense(error) from error
+
+
+def _fault(*columns: Any) -> str:
+    """For a migration: the fingerprint of a dead job, of its columns."""
+    from queuectl.api.model import fault_of
+
+    command, reason = columns
+    return fault_of(unpack(command), reason)
 
 
 def newest_version() -> int:

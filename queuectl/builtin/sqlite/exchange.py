@@ -6,14 +6,16 @@ import heapq
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from queuectl.api.model import Claim, Exchange, Outcome, Settlement, State, Turn
+from queuectl.api.model import Claim, Exchange, Outcome, Settlement, State, Turn, fault_of
 
 from . import statements
+from .database import unpack
 from .enqueueing import _SQL as _ENQUEUE
 from .enqueueing import insert
 from .rows import (
     ATTEMPT_COLUMNS,
     CANCELLED,
+    DEAD,
     FAILED,
     JOB_COLUMNS,
     LATER,
@@ -106,6 +108,8 @@ def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened:
         _SQL["settle"],
         (new, due, run_at, now, attempts, settlement.tries, settlement.losses, reason, seq),
     )
+    if new == DEAD:
+        keep_fault(db, seq, reason)
     tally.move(queue, (PROCESSING, NOT_WAITING), (new, due))
     if settlement.then:
         insert(db, settlement.then, now, tally)
@@ -113,6 +117,12 @@ def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened:
     for delivery in settlement.deliveries:
         db.execute(_ENQUEUE["delivery"], (delivery.target, event_text(delivery.event)))
     return True
+
+
+def keep_fault(db: Database, seq: int, reason: str) -> None:
+    """The fingerprint of a job that has died."""
+    ((command,),) = db.execute(_SQL["command"], (seq,)).fetchall()
+    db.execute(_SQL["fault"], (fault_of(unpack(command), reason), seq))
 
 
 def applied_before(db: Database, seq: int, token: int) -> bool:

@@ -6,7 +6,7 @@ import heapq
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.api.errors import BadInput
-from queuectl.api.model import FINISHED, Audit, History, Job, Page, QueueStat, Sample, State, Where
+from queuectl.api.model import FINISHED, Audit, Fault, History, Job, Page, QueueStat, Sample, State, Where
 
 from . import statements
 from .rows import ATTEMPT_COLUMNS, JOB_COLUMNS, NUMBER, STATES, attempt_id, attempt_of, job_of, outcome_of, seq_of
@@ -95,6 +95,15 @@ def changed(db: Database) -> bool:
     return bool(version != was)
 
 
+def faults(db: Database, limit: int) -> list[Fault]:
+    with db.reading:
+        found = []
+        for fault, n, first_at, last_at in db.execute(_SQL["faults"], (limit,)).fetchall():
+            ((seq,),) = db.execute(_SQL["latest_of_fault"], (fault,)).fetchall()
+            found.append(Fault(fault, n, first_at, last_at, job_at(db, seq)))
+        return found
+
+
 # -- find -----------------------------------------------------------------------------------------
 
 
@@ -127,6 +136,8 @@ def phases(where: Where) -> list[Phase]:
         return [Phase("ids")]
     if where.tags is not None:
         return [Phase("tagged")]
+    if where.faults is not None:
+        return [Phase("faulted", start=(_END, _END))]
     if where.states is None:
         return [Phase("newest", by_queue=True)]
     found = []
@@ -164,6 +175,9 @@ class Search:
             return self._by_seq(sorted(self._ids(), reverse=True), after)
         if phase.line == "tagged":
             return self._by_seq(self._tagged(after), after)
+        if phase.line == "faulted":
+            lines = [self._faulted(fault, after) for fault in dict.fromkeys(self._where.faults or ())]
+            return heapq.merge(*lines, key=lambda look: look.key, reverse=True)
         queues = self._queues
         if queues is None and phase.always_by_queue:
             queues = [queue for (queue,) in self._db.execute("SELECT id FROM queue WHERE ready > 0")]
@@ -182,6 +196,7 @@ class Search:
             and (self._queues is None or look.queue in self._queues)
             and (since is None or look.created_at >= since)
             and (self._where.tags is None or self._where.ids is None or self._has_tag(look.seq))
+            and (self._where.faults is None or self.phases[0].line == "faulted" or self._has_fault(look.seq))
         )
 
     def too_old(self, phase: Phase, look: Look) -> bool:
@@ -200,6 +215,11 @@ class Search:
             # A line may hold both kinds of waiting jobs; the phase wants one.
             look = Look(row[:width], *row[width:])
             yield look if state is None or look.state == state else look._replace(matches=0)
+
+    def _faulted(self, fault: str, after: tuple[int, ...]) -> Iterator[Look]:
+        bind = {"fault": fault, "text": self._where.text, **dict(zip("ab", after, strict=True))}
+        for row in self._db.execute(_SQL["faulted"].replace("{look}", self._look), bind):
+            yield Look(row[:2], *row[2:])
 
     def _by_seq(self, seqs: Any, after: tuple[int, ...]) -> Iterator[Look]:
         sql = _SQL["look"].replace("{look}", self._look)
@@ -222,6 +242,9 @@ class Search:
             if seq != last:
                 yield seq
             last = seq
+
+    def _has_fault(self, seq: int) -> bool:
+        return any(self._db.execute(_SQL["has_fault"], (seq, fault)).fetchone() for fault in self._where.faults or ())
 
     def _has_tag(self, seq: int) -> bool:
         return any(

@@ -14,9 +14,11 @@ from .changing import _SQL as _CHANGING
 from .database import pack
 from .enqueueing import _SQL as _ENQUEUE
 from .exchange import _SQL as _EXCHANGE
+from .exchange import keep_fault
 from .rows import (
     ATTEMPT_BITS,
     ATTEMPT_COLUMNS,
+    DEAD,
     JOB_COLUMNS,
     LATER,
     NOT_WAITING,
@@ -138,6 +140,8 @@ def _insert(db: Database, job: Job, history: History, seq: int, now: int, tally:
         None if spec.argv is None else json.dumps(spec.argv), extra_of(spec),
     )  # fmt: skip
     db.execute(_SQL["insert"], row)
+    if state == DEAD:
+        keep_fault(db, seq, job.reason)
     for tag in spec.tags:
         db.execute(_ENQUEUE["tag"], (tag, seq))
     db.execute(_CHANGING["delete_audits"], (seq,))  # that a former version left of a deleted job

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Claim,
         Delivery,
         Exchange,
+        Fault,
         Finding,
         Held,
         History,
@@ -49,7 +50,7 @@ class SQLiteStorage(Storage):
     """
 
     abilities: ClassVar[frozenset[Ability]] = frozenset(
-        {Ability.MOVING, Ability.BACKUP, Ability.LISTEN, Ability.UNIQUE, Ability.TAGS, Ability.OUTBOX}
+        {Ability.MOVING, Ability.BACKUP, Ability.LISTEN, Ability.UNIQUE, Ability.TAGS, Ability.OUTBOX, Ability.FAULTS}
     )
 
     def __init__(
@@ -147,6 +148,11 @@ class SQLiteStorage(Storage):
         from .looking import find
 
         return find(self._db, where, limit, cursor)
+
+    def faults(self, *, limit: int = 100) -> Sequence[Fault]:
+        from .looking import faults
+
+        return faults(self._db, limit)
 
     def resolve(self, prefix: str) -> Sequence[str]:
         from .looking import resolve

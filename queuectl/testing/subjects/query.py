@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from queuectl.api.errors import BadInput
-from queuectl.api.model import Action, History, Sample, State, Where, bucket_of
+from queuectl.api.model import Action, History, Sample, State, Where, bucket_of, fault_of
 from queuectl.api.storage import Ability, Storage
 
 from .subject import (
@@ -43,6 +45,15 @@ def found(storage: Storage, limit: int = 100, **where: object) -> list[str]:
         cursor = page.cursor
         if cursor is None:
             return commands
+
+
+def die(storage: Storage, *ends: tuple[str, str]) -> list[str]:
+    """Jobs of these commands that died for these reasons, one a second; their ids."""
+    ids = put(storage, *[job(command) for command, _ in ends])
+    claims = {claim.job.id: claim for claim in take(storage, len(ends))}
+    for second, (id, (_, reason)) in enumerate(zip(ids, ends, strict=True)):
+        hand_in(storage, dead(claims[id])._replace(reason=reason), now=NOW + second * SECOND)
+    return ids
 
 
 class QueryTests(Subject):
@@ -192,6 +203,48 @@ class QueryTests(Subject):
         assert found(storage, tags=("x",), states=(State.PENDING,), text="a") == ["a"]
         assert found(storage, tags=("nothing",)) == [] and found(storage, tags=()) == []
 
+    def test_dead_jobs_are_grouped_by_how_they_failed(self, storage: Storage) -> None:
+        """The same command but for its numbers, and the same end; the largest group first, then the latest."""
+        need(storage, Ability.FAULTS)
+        die(storage, ("get 1", "exit 7"), ("get 22", "exit 7"), ("get 3", "exit 8"), ("put 1", "exit 7"))
+        groups = storage.faults()
+        assert [(g.n, g.latest.spec.command, g.latest.reason) for g in groups] == [
+            (2, "get 22", "exit 7"),
+            (1, "put 1", "exit 7"),
+            (1, "get 3", "exit 8"),
+        ]
+        assert [g.fault for g in groups] == [fault_of(g.latest.spec.command, g.latest.reason) for g in groups]
+        assert (groups[0].first_at, groups[0].last_at) == (NOW, NOW + SECOND)
+        assert [group.n for group in storage.faults(limit=1)] == [2]
+
+    def test_a_group_has_no_more_than_the_dead(self, storage: Storage) -> None:
+        """Who is retried or deleted has left it, and who dies again is in it again, for what it died of this time."""
+        need(storage, Ability.FAULTS)
+        again, gone, _ = die(storage, ("get 1", "exit 7"), ("get 2", "exit 7"), ("get 3", "exit 7"))
+        storage.apply(Action.RETRY, Where(ids=(again,)), now=NOW)
+        storage.apply(Action.DELETE, Where(ids=(gone,)), now=NOW)
+        assert [group.n for group in storage.faults()] == [1]
+        hand_in(storage, dead(take_one(storage))._replace(reason="exit 8"), now=NOW + MINUTE)
+        assert sorted((group.n, group.latest.reason) for group in storage.faults()) == [(1, "exit 7"), (1, "exit 8")]
+
+    def test_by_fault(self, storage: Storage) -> None:
+        """Newest dead first; in pages; together with every other filter; for an action too."""
+        need(storage, Ability.FAULTS)
+        die(storage, ("get 1", "exit 7"), ("get 2", "exit 7"), ("get 3", "exit 7"), ("put", "exit 7"))
+        put(storage, job("get 4"))
+        fault, other = fault_of("get 0", "exit 7"), fault_of("put", "exit 7")
+        for limit in (1, 2, 100):
+            assert found(storage, limit, faults=(fault,)) == ["get 3", "get 2", "get 1"]
+            assert found(storage, limit, faults=(fault, other, fault)) == ["put", "get 3", "get 2", "get 1"]
+        assert found(storage, faults=(fault,), text="2") == ["get 2"]
+        assert found(storage, faults=(fault,), states=(State.DEAD,)) == ["get 3", "get 2", "get 1"]
+        assert found(storage, faults=(fault,), states=(State.PENDING,)) == []
+        assert found(storage, faults=()) == [] and found(storage, faults=("0" * 16,)) == []
+        ids = tuple(job.id for job in storage.find().jobs)
+        assert found(storage, faults=(other,), ids=ids) == ["put"]
+        changes = storage.apply(Action.RETRY, Where(faults=(fault,)), now=NOW)
+        assert len(changes) == 3 and [group.n for group in storage.faults()] == [1]
+
     def test_a_prefix_finds_given_ids(self, storage: Storage) -> None:
         """Up to two: enough to know that it is ambiguous. Issued numbers are no prefixes of each other."""
         put(storage, job(id="backup-1"), job(id="backup-2"), job(id="backup-3"), job(id="build"), job(), job(id="ü1"))
@@ -276,6 +329,25 @@ class QueryTests(Subject):
             [("wait", 20), ("dead", 20)],
             [("dead", 20), ("wait", 20)],
         )
+
+    def test_nothing_is_lost_from_the_sum_of_all_histograms(self, storage: Storage) -> None:
+        """Old minutes may be summed up into minute 0; what counters are made of never falls."""
+        put(storage, *[job() for _ in range(4)])
+        hand_in(storage, *[completed(claim) for claim in take(storage, 3)])
+
+        def total() -> Counter[tuple[str, str, int]]:
+            sums: Counter[tuple[str, str, int]] = Counter()
+            for sample in storage.samples(0, 2 * NOW):
+                sums[sample.queue, sample.measure, sample.bucket] += sample.n
+            return sums
+
+        before, year = total(), 365 * 24 * 60 * MINUTE
+        storage.prune(0, now=NOW + year)
+        storage.prune(0, now=NOW + year)
+        assert total() == before and before.total() == 6
+        hand_in(storage, completed(take_one(storage, now=NOW + year)), now=NOW + year)
+        storage.prune(0, now=NOW + 2 * year)
+        assert total().total() == 8
 
     def test_looking_changes_nothing(self, storage: Storage) -> None:
         """Neither order nor counts, however often."""

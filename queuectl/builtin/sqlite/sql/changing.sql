@@ -37,8 +37,14 @@ SELECT extra FROM job WHERE seq = ?;
 SELECT seq, updated_at FROM job INDEXED BY ended WHERE state = ? AND state > 2 AND updated_at < ?
 ORDER BY updated_at, seq LIMIT ?;
 
+-- name: sum_samples
+-- Minute 0 has the sum of all that are not kept one by one: what is counted never falls.
+INSERT INTO minute (minute, queue, measure, bucket, n)
+SELECT 0, queue, measure, bucket, sum(n) FROM minute WHERE minute BETWEEN 1 AND ? GROUP BY queue, measure, bucket
+ON CONFLICT DO UPDATE SET n = n + excluded.n;
+
 -- name: delete_samples
-DELETE FROM minute WHERE minute < ?;
+DELETE FROM minute WHERE minute BETWEEN 1 AND ?;
 
 -- name: queue
 SELECT id FROM queue WHERE name = ?;

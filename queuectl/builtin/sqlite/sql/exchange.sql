@@ -20,6 +20,12 @@ UPDATE job SET state = ?, due = ?, run_at = ?, updated_at = ?, attempts = ?, tri
     reason = ?, pool = NULL, cancel = 0
 WHERE seq = ?;
 
+-- name: command
+SELECT command FROM job WHERE seq = ?;
+
+-- name: fault
+UPDATE job SET fault = ? WHERE seq = ?;
+
 -- name: attempt
 INSERT INTO attempt (id, token, pool, state, run_at, kind, code, started_at, ended_at, detail, stdout_size, stderr_size,
     left, stdout, stderr)

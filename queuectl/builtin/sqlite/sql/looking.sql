@@ -97,3 +97,22 @@ SELECT job FROM tag WHERE tag = :tag AND job < :a ORDER BY job DESC;
 
 -- name: look
 SELECT {look} FROM job WHERE seq = :a;
+
+-- name: faulted
+SELECT updated_at, seq, {look} FROM job INDEXED BY faults
+WHERE state = 4 AND fault = :fault AND updated_at = :a AND seq < :b
+UNION ALL
+SELECT updated_at, seq, {look} FROM job INDEXED BY faults
+WHERE state = 4 AND fault = :fault AND updated_at < :a
+ORDER BY 1 DESC, 2 DESC;
+
+-- name: faults
+-- One walk over the index of the dead, which has all that is asked for.
+SELECT fault, count(*), min(updated_at), max(updated_at) FROM job INDEXED BY faults
+WHERE state = 4 AND fault IS NOT NULL GROUP BY fault ORDER BY 2 DESC, 4 DESC, 1 LIMIT ?;
+
+-- name: latest_of_fault
+SELECT seq FROM job INDEXED BY faults WHERE state = 4 AND fault = ? ORDER BY updated_at DESC, seq DESC LIMIT 1;
+
+-- name: has_fault
+SELECT 1 FROM job WHERE seq = ? AND state = 4 AND fault = ?;

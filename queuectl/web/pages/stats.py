@@ -1,0 +1,77 @@
+"""Metrics over an hour, a day, a week: what ran, how well, how long it waited and ran."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, json, render_template, request
+
+from queuectl.core.figures import ENDINGS, RUNS, percentile, summary
+from queuectl.web.charts import throughput
+from queuectl.web.pages.overview import RANGES, chosen_range, merged
+from queuectl.web.site import site
+from queuectl.web.words import now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from queuectl.core.figures import Slot
+
+SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+STEPS = (10, 100, 1000, 10_000, 60_000, 600_000, 3_600_000)
+
+blueprint = Blueprint("stats", __name__)
+
+
+@blueprint.get("/stats")
+def index() -> str:
+    storage = site().storage
+    chosen = chosen_range(request.args.get("range"))
+    stats = storage.stat()
+    name = request.args.get("queue") or None
+    if name not in [stat.name for stat in stats]:
+        name = None
+    slots = site().past.slots(storage, now_ms(), *RANGES[chosen], queue=name)
+    wait, run = merged(slots, "wait"), merged(slots, *RUNS)
+    completed, dead = merged(slots, "completed").total(), merged(slots, "dead").total()
+    return render_template(
+        "stats.html",
+        ranges=list(RANGES),
+        chosen=chosen,
+        queues=[stat.name for stat in stats],
+        queue=name,
+        chart=throughput(slots),
+        attempts=[(ending, merged(slots, ending).total()) for ending in ENDINGS],
+        success=completed / (completed + dead) if completed + dead else None,
+        rows=[("wait", "from due to started", summary(wait)), ("run", "of attempts that ended by themselves", summary(run))],
+        lines=[
+            ("wait", "Waiting", json.dumps(lines_of(slots, "wait"))),
+            ("run", "Running", json.dumps(lines_of(slots, *RUNS))),
+        ],
+        shares=[("Waiting", steps_of(wait)), ("Running", steps_of(run))],
+    )
+
+
+def lines_of(slots: Sequence[Slot], *measures: str) -> list[list[Any]]:
+    """For a chart over time: moments in seconds, then a line for each percentile; None where nothing happened."""
+    histograms = [slot.of(*measures) for slot in slots]
+    lines: list[list[Any]] = [[slot.start // 1000 for slot in slots]]
+    for _, share in SHARES:
+        lines.append([round(percentile(h, share) / 1000, 3) if h else None for h in histograms])
+    return lines
+
+
+def steps_of(histogram: Mapping[int, int]) -> list[tuple[str, int, float]]:
+    """How many took how long: (words, number, share in percent), in a few steps."""
+    from queuectl.api.model import bucket_bounds
+    from queuectl.web.words import seconds
+
+    total = sum(histogram.values())
+    found, below = [], 0
+    for step in STEPS:
+        n = sum(n for bucket, n in histogram.items() if bucket_bounds(bucket)[0] < step) - below
+        found.append((f"< {seconds(step / 1000)}", n, 100 * n / total if total else 0.0))
+        below += n
+    rest = total - below
+    found.append((f"≥ {seconds(STEPS[-1] / 1000)}", rest, 100 * rest / total if total else 0.0))
+    return found

@@ -1,0 +1,35 @@
+"""What supervisors and monitoring ask: ``/healthz``, ``/readyz``, ``/metrics``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Response, jsonify, request
+
+from queuectl.api.errors import QueueCTLError
+from queuectl.web.site import site
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+blueprint = Blueprint("probes", __name__)
+
+
+@blueprint.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    """This process answers."""
+    return Response("ok\n", mimetype="text/plain")
+
+
+@blueprint.get("/readyz")
+def readyz() -> ResponseReturnValue:
+    """The storage answers too; with ``?verbose`` which check says what."""
+    checks = {"storage": "ok"}
+    try:
+        site().storage.stat()
+    except QueueCTLError as error:
+        checks["storage"] = str(error)
+    ready = all(said == "ok" for said in checks.values())
+    if "verbose" in request.args:
+        return jsonify({"ready": ready, "checks": checks}), 200 if ready else 503
+    return Response("ready\n" if ready else "not ready\n", 200 if ready else 503, mimetype="text/plain")

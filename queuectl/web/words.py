@@ -1,0 +1,116 @@
+"""How values read on a page: times, spans, sizes, and text that a job has had a hand in."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from queuectl.core.text import safe_line, safe_text
+from queuectl.core.times import iso, local, span
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+#: Every state with a symbol, so that colour is never the only sign.
+SYMBOLS = {
+    "pending": "○",
+    "processing": "◐",
+    "completed": "✓",
+    "failed": "↻",
+    "dead": "✕",
+    "cancelled": "⊘",
+    "paused": "‖",
+    "open": "▸",
+    "idle": "○",
+    "running": "◐",
+    "reporting": "◑",
+    "ok": "✓",
+    "warning": "!",
+    "error": "✕",
+    "lost": "?",
+    "interrupted": "↩",
+}
+SHORTENED = 400
+
+#: Sequences by which a terminal is coloured or steered: they say nothing on a page.
+_STEERING = re.compile(
+    r"\x1b\[[0-9;:?<=>!]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]{0,4096}(?:\x07|\x1b\\)|\x1b[()][0-9A-Za-z]|\x9b[0-9;:?]*[@-~]"
+)
+
+
+def register(app: Flask) -> None:
+    """Make these known to the templates of *app*."""
+    app.jinja_env.filters.update(
+        ago=ago, span=span_of, seconds=seconds, size=size, line=line, number=number, plural=plural, percent=percent
+    )
+    app.jinja_env.globals.update(symbols=SYMBOLS)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def ago(moment: int | None, now: int | None = None) -> Markup:
+    """A moment as it is seen from now, with the absolute one at hand."""
+    if moment is None:
+        return Markup('<span class="none">–</span>')
+    left = moment - (now_ms() if now is None else now)
+    if abs(left) < 1000:
+        text = "now"
+    else:
+        text = f"in {rough(left)}" if left > 0 else f"{rough(-left)} ago"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso(moment), local(moment), text)
+
+
+def rough(ms: int) -> str:
+    """One unit is enough to read at a glance."""
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if ms >= 2 * length or (ms >= length and unit == "d"):
+            return f"{ms // length} {unit}"
+    return f"{max(1, ms // 1000)} s"
+
+
+def span_of(ms: float | None) -> str:
+    return "–" if ms is None else span(max(0.0, ms / 1000))
+
+
+def seconds(value: float | None) -> str:
+    """A duration as people read it, from microscopic to days."""
+    if value is None:
+        return "–"
+    return f"{value * 1000:.0f} ms" if value < 1 else span(value)
+
+
+def size(n: int) -> str:
+    for unit, length in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if n >= length:
+            return f"{n / length:.1f} {unit}"
+    return f"{n} B"
+
+
+def number(n: int | float | None) -> str:
+    """With a thin space between thousands."""
+    return "–" if n is None else f"{n:,}".replace(",", "\u2009")
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def plural(n: int, one: str, many: str = "") -> str:
+    return f"{number(n)} {one if n == 1 else many or one + 's'}"
+
+
+def line(text: Any, most: int = SHORTENED) -> str:
+    """*text* on one line, with what would disturb a page made visible, and cut where nobody reads on."""
+    shown = safe_line(str(text)[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def output_text(data: bytes) -> str:
+    """What a job printed, as text: colours and cursor moves left out, any other control byte shown."""
+    text = data.decode("utf-8", "replace")
+    return safe_text(_STEERING.sub("", text).replace("\r\n", "\n"))
