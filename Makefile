@@ -10,7 +10,7 @@ ARGS   ?=
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pytest lint bench docs format dev clean
+.PHONY: help demo test pytest lint bench faults mutants docs format dev clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,10 +40,18 @@ format: .ready-dev  ## let ruff put the code in order
 bench: .ready-run  ## every benchmark, with its bars, beside its peers (twenty minutes; QUICK=1: a trial that judges nothing)
 	@$(BIN)/python -m benchmarks --save .bench/result.json $(if $(QUICK),--quick) $(ARGS)
 
+faults: .ready-dev  ## every fault to its full target, figures in .faults/report.jsonl (hours; some only as root)
+	@mkdir -p .faults && rm -f .faults/report.jsonl
+	@QUEUECTL_FAULTS=full QUEUECTL_FAULTS_REPORT=$(CURDIR)/.faults/report.jsonl $(BIN)/python -m pytest --timeout 14400 \
+		tests/faults tests/simulation tests/contracts/test_sqlite.py tests/contracts/test_memory.py $(ARGS)
+
+mutants: .ready-dev  ## take each guard out of a copy and see whether the tests notice (a quarter of an hour)
+	@$(BIN)/python tests/mutation/run.py $(ARGS)
+
 dev: .ready-dev  ## .venv with all that the tests need, and no more
 
 clean:  ## remove .venv and every cache
-	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf $(VENV) .demo .faults .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Not files: the script has its own stamp and costs nothing when there is nothing to do.

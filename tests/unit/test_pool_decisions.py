@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from queuectl.work.pool import wanted
+from types import SimpleNamespace
+from typing import Any
+
+from queuectl.testing.fakes import make_claim
+from queuectl.work.pool import Pool, wanted
 
 
 def test_a_worker_whose_result_is_in_the_exchange_counts_as_free() -> None:
@@ -16,3 +20,15 @@ def test_claims_that_wait_for_a_worker_are_not_claimed_twice() -> None:
 def test_no_more_is_claimed_than_is_left() -> None:
     assert wanted(free=4, settling=0, waiting=0, left=3) == 3
     assert wanted(free=4, settling=0, waiting=0, left=0) == 0
+
+
+def test_a_claim_is_forgotten_under_its_token_only() -> None:
+    """The pool may have settled one whose reply was lost, and hold the same job again under a later token."""
+    old = make_claim()
+    new = old._replace(token=old.token + 1)
+    pool: Any = SimpleNamespace(_held={old.job.id: new})
+    Pool._forget(pool, old)
+    assert pool._held == {old.job.id: new}
+    Pool._forget(pool, new)
+    Pool._forget(pool, new)
+    assert pool._held == {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from queuectl.api.model import Claim, Held, Pool, Pulse
 
 from . import statements
+from .database import Nonsense
 from .looking import job_at
 from .rows import job_id
 
@@ -80,5 +81,7 @@ def _known(db: Database) -> Iterator[Pool]:
 def _holders(db: Database) -> Iterator[str]:
     pool = ""
     while row := db.execute(_SQL["next_holder"], (pool,)).fetchone():
+        if row[0] <= pool:
+            raise Nonsense("an index goes round in circles")
         pool = row[0]
         yield pool
