@@ -169,6 +169,7 @@ class Takeover:
         self._lock = -1
         #: Claims whose worker outlived its pool: settled when its lock is free. By path of the worker's record.
         self.orphans: dict[str, Claim] = {}
+        self._ended: set[str] = set()  # records of dead workers whose trees we have ended
 
     def others(self) -> tuple[list[PoolRecord], list[PoolRecord]]:
         """The other pools that have a record here: those that are alive, and those that are dead."""
@@ -211,7 +212,7 @@ class Takeover:
                 self.orphans[record.path] = claim
                 continue
             if record is not None:
-                end_left(record)
+                self._end_left(record)
                 reached("takeover.tree-ended")
             swept = record is not None and record.swept
             legacies.append(from_record(claim, record, self.limits, self.rng, swept=swept, same_boot=same_boot))
@@ -226,10 +227,14 @@ class Takeover:
                 continue
             del self.orphans[path]
             if record is not None:
-                end_left(record)
+                self._end_left(record)
             swept = record is not None and record.swept
             legacies.append(from_record(claim, record, self.limits, self.rng, swept=swept))
         return legacies
+
+    def _end_left(self, record: WorkerRecord) -> None:
+        end_left(record)
+        self._ended.add(record.path)
 
     def clean(self, dead: Iterable[PoolRecord], adopted: Container[str]) -> None:
         """Remove the files of dead pools, and of their dead workers that held nothing. Call when all is stored.
@@ -241,9 +246,14 @@ class Takeover:
             if record.alive or record.id in adopted or record.path in self.orphans:
                 continue
             if record.pool in gone:
+                if record.job is not None and record.path not in self._ended:
+                    end_left(
+                        record
+                    )  # another host has adopted its job, or it is settled: what it started is still ours
                 if record.cgroup and here(record):
                     trees.remove_cgroup(record.cgroup)
                 remove(files_of(record))
+        self._ended.clear()
         remove(dead_keepers(self.run_dir))
         reached("takeover.workers-cleaned")
         for pool in gone:

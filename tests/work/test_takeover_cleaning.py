@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 from typing import TYPE_CHECKING
 
-from queuectl.core.rundir import PoolRecord, WorkerRecord, list_workers
+from queuectl.core.rundir import STARTED, JobRecord, PoolRecord, WorkerRecord, list_workers
 from queuectl.work.output import Limits
 from queuectl.work.record import Record, create_pool_file, own_identity
 from queuectl.work.takeover import Takeover
@@ -27,3 +28,20 @@ def test_the_record_of_an_adopted_worker_that_has_just_died_is_left_to_be_settle
     takeover.clean([DEAD], {"adopted": "a peer of the heir"})
 
     assert [worker.id for worker in list_workers(str(tmp_path))] == ["adopted"]
+
+
+def test_what_a_job_left_that_another_host_adopted_is_ended(tmp_path: Path) -> None:
+    """No claim leads here any more, and no record will: who removes it ends what it tells of."""
+    os.close(create_pool_file(str(tmp_path), DEAD))
+    identity = WorkerRecord("worker", DEAD.id, **own_identity(), started_at=0, path="", cgroup=None)
+    record = Record(str(tmp_path), identity)
+    job = JobRecord("7", 7, 1, STARTED)
+    record.write(job)
+    os.close(record._descriptor)
+    name, _, value = identity._replace(job=job).mark.partition("=")
+    left = subprocess.Popen(["sleep", "600"], env={**os.environ, name: value}, start_new_session=True)
+
+    Takeover(str(tmp_path), "heir", Limits(), random.Random(1)).clean([DEAD], {})
+
+    assert left.wait(20) < 0
+    assert list_workers(str(tmp_path)) == []
