@@ -1,7 +1,8 @@
 """How much is run: a part in every run of the tests, all of it by ``make faults``.
 
 ``QUEUECTL_FAULTS=full`` asks for the full targets. ``QUEUECTL_FAULTS_REPORT`` names a file that figures are added to,
-one JSON object a line: what was run, its full target, how much ran, and how much of that held.
+one JSON object a line: what was run, its full target, how much ran, how much of that held, and whether the run was one
+that asked for all of it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,17 @@ FULL = os.environ.get("QUEUECTL_FAULTS") == "full"
 SEED = int(os.environ.get("QUEUECTL_FAULTS_SEED", "0"))
 
 
-def target(part: int, full: int) -> int:
+class Count(int):
+    """How often something is run here, and how often ``make faults`` runs it."""
+
+    full: int
+
+
+def target(part: int, full: int) -> Count:
     """How often: *part* in every run, *full* by ``make faults``."""
-    return full if FULL else part
+    count = Count(full if FULL else part)
+    count.full = full
+    return count
 
 
 class Figure:
@@ -26,20 +35,21 @@ class Figure:
 
     def __init__(self, name: str, target: int) -> None:
         self.name = name
-        self.target = target
-        self.ran = target
+        self.target = target.full if isinstance(target, Count) else target
+        self.ran = int(target)
         self.held = 0
         self.more: dict[str, object] = {}
 
 
 @contextmanager
 def report(name: str, target: int) -> Iterator[Figure]:
-    """Adds one line to the report when the test ends, well or not. *target* is that of this run."""
+    """Adds one line to the report when the test ends, well or not. *target* is a ``target(…)``, or always the same."""
     figure = Figure(name, target)
     try:
         yield figure
     finally:
         if path := os.environ.get("QUEUECTL_FAULTS_REPORT"):
-            line = {"name": name, "target": figure.target, "ran": figure.ran, "held": figure.held, **figure.more}
+            line = {"name": name, "target": figure.target, "ran": figure.ran, "held": figure.held, "full": FULL}
+            line |= figure.more
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")

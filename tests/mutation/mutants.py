@@ -54,7 +54,7 @@ SQLITE = (
         ("token: rises with a claim", "token = token + 1, pool = ?", "token = token + 0, pool = ?"),
         ("attempts rise with a claim", "attempts = attempts + 1", "attempts = attempts + 0"),
         ("due: only what is", "due = 2 AND run_at <= ? ORDER", "due = 2 AND run_at >= ? * 0 ORDER"),
-        ("cancel: gone when settled", "pool = NULL, cancel = 0", "pool = NULL, cancel = cancel * (state = 9)"),
+        ("cancel: gone when settled", "pool = NULL, cancel = 0", "pool = NULL, cancel = cancel"),
         ("order of a line", "queue = ? ORDER BY rank, run_at, seq LIMIT ?;", "queue = ? ORDER BY run_at, seq LIMIT ?;"),
         ("lease: renewed by a turn", "UPDATE SET lease_until = excluded.lease_until", "UPDATE SET lease_until = lease_until"),
     ),
