@@ -11,7 +11,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.harness import Report, Scratch, parser, scratch
@@ -70,34 +69,32 @@ def watch(storage: SQLiteStorage, goes_on: Callable[[], bool]) -> Watched:
     return Watched(pauses, seconds)
 
 
+#: Runs a command and says how much memory it had at most. The kernel counts in what the process was forked from, so
+#: that has to be small.
+WRAPPER = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
+
+
 class Running:
-    """A command under way, and the most memory it had."""
+    """A command under way, and the most memory it had (MiB)."""
 
     def __init__(self, place: Scratch, words: tuple[str, ...]) -> None:
+        argv = [sys.executable, "-I", "-S", "-c", WRAPPER, *place.queuectl(*words)]
+        self._child = subprocess.Popen(argv, env=place.env, cwd=place.path, stdout=subprocess.PIPE, text=True)
         self.peak = 0.0
-        self._child = subprocess.Popen(
-            place.queuectl(*words), env=place.env, cwd=place.path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        self._look_at = 0.0
 
     def goes_on(self) -> bool:
-        if self._child.poll() is not None:
-            if self._child.returncode:
-                raise SystemExit(f"upkeep: {self._child.args!r} exited with {self._child.returncode}")
-            return False
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + 0.05
-            self.peak = max(self.peak, _peak_mib(self._child.pid))
-        return True
-
-
-def _peak_mib(pid: int) -> float:
-    """The high-water mark of a process's own memory; wait4's would be its parent's."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0.0)
+        if self._child.poll() is None:
+            return True
+        said, _ = self._child.communicate()
+        if self._child.returncode:
+            raise SystemExit(f"upkeep: {self._child.args!r} exited with {self._child.returncode}")
+        self.peak = int(said) / 1024
+        return False
 
 
 def measure(jobs: int, report: Report | None) -> dict[str, float]:
