@@ -169,6 +169,7 @@ SECTION_RECORDS = {
     "jobs": "Jobs",
     "worker": "Worker",
     "output": "Output",
+    "dashboard": "Dashboard",
     "plugins": "PluginsConfig",
 }
 

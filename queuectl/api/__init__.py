@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .markers import hookimpl
     from .model import Claim, Event, Job, NewJob, Outcome, OutcomeKind, Settings, State
     from .notifier import Notifier
-    from .providers import Command, Context, Option, Provider
+    from .providers import Command, Context, Option, Panel, Provider
     from .storage import Ability, Listener, Storage
 
 _HOMES = {
@@ -45,7 +45,7 @@ _HOMES = {
     "markers": ("hookimpl",),
     "model": ("Claim", "Event", "Job", "NewJob", "Outcome", "OutcomeKind", "Settings", "State"),
     "notifier": ("Notifier",),
-    "providers": ("Command", "Context", "Option", "Provider"),
+    "providers": ("Command", "Context", "Option", "Panel", "Provider"),
     "storage": ("Ability", "Listener", "Storage"),
 }
 

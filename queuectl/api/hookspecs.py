@@ -17,13 +17,15 @@ import pluggy
 from .markers import hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import flask
 
     from .backoff import Backoff
     from .executor import Executor
     from .model import Claim, Event, Job, NewJob, Outcome
     from .notifier import Notifier
-    from .providers import Command, Option, Provider
+    from .providers import Command, Option, Panel, Provider
     from .storage import Storage
 
 __all__ = ["hookimpl", "hookspec"]
@@ -140,6 +142,29 @@ def queuectl_events(events: Sequence[Event]) -> None:
 
     Called in the courier, at most once for each event. Raising is logged and counted and stops nobody else.
     """
+
+
+# --- The dashboard ------------------------------------------------------------------------------
+
+
+@hookspec
+def queuectl_blueprints(storage: Callable[[], Storage]) -> Iterable[flask.Blueprint]:
+    """Offer pages. Mounted under ``/x/PLUGIN/``, behind the dashboard's own checks; one at ``/`` is in its menu.
+
+    Called once in the dashboard's process. ``storage()`` is the storage of the thread that asks; it is called while a
+    request is served. A template may extend ``page.html``. Raising is logged, and the plugin has no pages.
+    """
+    return ()
+
+
+@hookspec
+def queuectl_panels(storage: Callable[[], Storage]) -> Iterable[Panel]:
+    """Offer boxes for the dashboard's first page.
+
+    Called once in the dashboard's process; ``storage()`` is for the time when a panel is rendered. Raising is logged,
+    and one that raises when it is rendered is replaced by a note.
+    """
+    return ()
 
 
 # --- Stop ---------------------------------------------------------------------------------------

@@ -72,3 +72,11 @@ class Command(NamedTuple):
     name: str
     help: str  # one line, shown by `queuectl --help` without importing it
     load: Callable[[], click.Command]
+
+
+class Panel(NamedTuple):
+    """A box on the dashboard's first page."""
+
+    title: str
+    render: Callable[[], str]  # an HTML fragment; its author escapes what is not HTML (``markupsafe.escape``)
+    order: int = 100  # low first

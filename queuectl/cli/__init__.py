@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("queuectl.cli.status", "Show how many jobs are in which state, queues and workers.", "Running"),
     "queue": ("queuectl.cli.queue", "List, pause, resume and limit queues.", "Running"),
     "metrics": ("queuectl.cli.metrics", "Show totals, success rate and percentiles of waiting and running.", "Running"),
+    "dashboard": ("queuectl.cli.dashboard", "See and steer the queue from a browser; the HTTP API.", "Running"),
     "doctor": ("queuectl.cli.doctor", "Check everything, and say what to do about what is wrong.", "Running"),
     "prune": ("queuectl.cli.prune", "Delete jobs that ended long ago.", "Keeping"),
     "backup": ("queuectl.cli.backup", "Copy the storage while work goes on.", "Keeping"),

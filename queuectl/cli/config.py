@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,16 +11,11 @@ from queuectl.api.errors import BadInput, ConfigError
 from queuectl.cli.render import emit_json, say, table, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from queuectl.api.providers import Option
     from queuectl.cli import Program
     from queuectl.core.app import App
     from queuectl.core.config import Config, Key
     from queuectl.core.options import Entry, Origin
-
-#: Keys that are shown as dots where nothing is known of them, because their plugin is not there.
-_SECRETIVE = re.compile("pass|secret|token|key|auth|cred|dsn|url", re.IGNORECASE)
 
 
 @click.group()
@@ -152,11 +146,13 @@ def _report(config: Config, key: Key, option: Option | None, as_json: bool) -> N
     effective = after.entries.get(key)
     hidden = effective is not None and effective.origin.layer in _above(after, target.name)
 
+    from queuectl.core.effective import is_secret
+
     def shown(entry: Entry) -> Any:
-        return DOTS if _is_secret(key, option, entry) else show(entry.value)
+        return DOTS if is_secret(key, option, entry) else show(entry.value)
 
     if as_json:
-        value = None if own is None else DOTS if _is_secret(key, option, own) else own.value
+        value = None if own is None else DOTS if is_secret(key, option, own) else own.value
         by = effective.origin._asdict() if hidden and effective is not None else None
         emit_json({"key": ".".join(key), "value": value, "file": target.path, "hidden_by": by})
     elif own is None:
@@ -184,24 +180,6 @@ def _content(path: str) -> bytes:
 # --- Looking -------------------------------------------------------------------------------------------
 
 
-class Row(NamedTuple):
-    """One value for people to look at."""
-
-    key: str
-    value: Any
-    origin: Origin
-    secret: bool
-
-    def shape(self) -> dict[str, Any]:
-        return {
-            "key": self.key,
-            "value": self.value,
-            "origin": self.origin.layer,
-            "where": self.origin.where or None,
-            "secret": self.secret,
-        }
-
-
 @command.command("get")
 @click.argument("name", metavar="KEY")
 @click.option("--show-origin", is_flag=True, help="Say where the value comes from, on stderr.")
@@ -214,10 +192,11 @@ def get(program: Program, name: str, show_origin: bool, as_json: bool) -> None:
       queuectl config get max_retries
       queuectl config get storage.sqlite.path --show-origin
     """
+    from queuectl.core.effective import row_of
     from queuectl.core.names import key_of, option_of
 
     key = key_of(name)
-    row = _row(program.app.config, key, option_of(program.app, key))
+    row = row_of(program.app.config, key, option_of(program.app, key))
     if as_json:
         emit_json(row.shape())
         return
@@ -236,7 +215,9 @@ def list_(program: Program, show_origin: bool, as_json: bool) -> None:
     \b
       queuectl config list --show-origin
     """
-    rows = list(_rows(program.app))
+    from queuectl.core.effective import rows as effective
+
+    rows = list(effective(program.app))
     if as_json:
         emit_json([row.shape() for row in rows])
         return
@@ -245,78 +226,6 @@ def list_(program: Program, show_origin: bool, as_json: bool) -> None:
 
 
 command.add_command(list_, "show")
-
-
-def _rows(app: App) -> Iterator[Row]:
-    """Every value: the tables with fixed keys, queues, then the components in effect and whatever else is set."""
-    from queuectl.core.schema import KINDS, QUEUE_OPTIONS, SECTIONS
-
-    config = app.config
-    for section, options in SECTIONS.items():
-        for option in options:
-            yield _row(config, (section, option.name), option)
-    for queue in config.names("queues"):
-        yield from _given(config, ("queues", queue), QUEUE_OPTIONS)
-    chosen = {kind: {n for k, n, _ in config.named_components() if k == kind} for kind in KINDS}
-    for kind in KINDS:
-        for name in dict.fromkeys((*sorted(chosen[kind]), *config.names(kind))):
-            yield from _component_rows(app, kind, name, name in chosen[kind])
-    for plugin in config.names("plugin"):
-        try:
-            options = tuple(app.plugins.table_of(plugin))
-        except ConfigError:
-            options = ()
-        yield from _given(config, ("plugin", plugin), options)
-
-
-def _component_rows(app: App, kind: str, name: str, chosen: bool) -> Iterator[Row]:
-    from queuectl.core.schema import USE
-
-    try:
-        options = app.plugins.provider(kind, name, anyway=True)[0].options
-    except ConfigError:
-        options = ()
-    config = app.config
-    yield from (row for row in _given(config, (kind, name), (USE,)) if row.key.endswith(".use"))
-    if chosen and options:
-        app.options(kind, name, app.plugins.provider(kind, name)[0])
-        yield from (_row(config, (kind, name, option.name), option) for option in options)
-    else:
-        yield from (row for row in _given(config, (kind, name), options) if not row.key.endswith(".use"))
-
-
-def _given(config: Config, prefix: Key, options: Sequence[Option]) -> Iterator[Row]:
-    """The keys of a table that are set, whether or not something is known of them."""
-    known = {option.name: option for option in options}
-    for name in config.table(*prefix):
-        yield _row(config, (*prefix, name), known.get(name))
-
-
-def _row(config: Config, key: Key, option: Option | None) -> Row:
-    from queuectl.core.options import DEFAULT, DOTS, check_value
-    from queuectl.core.schema import QUEUE_OPTIONS
-
-    entry = config.entries.get(key)
-    if entry is None:
-        default = None if option is None or option.default is ... else option.default
-        if option in QUEUE_OPTIONS and key[0] == "queues":
-            default = None
-        return Row(".".join(key), _listed(default), DEFAULT, option is not None and option.secret)
-    if _is_secret(key, option, entry):
-        return Row(".".join(key), DOTS, entry.origin, True)
-    value = entry.value if option is None else check_value(".".join(key[:-1]), option, entry)
-    return Row(".".join(key), _listed(value), entry.origin, False)
-
-
-def _is_secret(key: Key, option: Option | None, entry: Entry) -> bool:
-    if option is None:  # its plugin is not there to say so
-        return _SECRETIVE.search(key[-1]) is not None or "@" in str(entry.value)
-    reference = isinstance(entry.value, dict) and option.type is not dict
-    return option.secret or reference or (entry.text and str(entry.value).lstrip().startswith("{"))
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _plain(value: Any) -> str:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from queuectl.api.errors import BadInput
 from queuectl.api.model import State
-from queuectl.cli.lazy import did_you_mean
 from queuectl.cli.render import emit_json_array, is_terminal, say, table, write
+from queuectl.core import filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.argument("words", nargs=-1, metavar="[FILTER…]")
 @click.option("--state", "-s", "states", multiple=True, metavar="STATE", help="Only these states (dlq means dead).")
 @click.option("--queue", "-q", "queues", multiple=True, metavar="NAME", help="Only these queues.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only jobs with one of these tags.")
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(
     program: Program,
+    words: tuple[str, ...],
     states: tuple[str, ...],
     queues: tuple[str, ...],
     tags: tuple[str, ...],
@@ -47,18 +48,25 @@ def command(
       queuectl list
       queuectl list --state failed --state dead --since 2h
       queuectl list --queue mail --tag nightly --all --json
+      queuectl list state:dead exit:137 since:2h rsync
       queuectl retry $(queuectl list --state cancelled --ids)
+
+    FILTER is the language of the dashboard's box: state: queue: tag: id: exit: since:, and text that the command has.
 
     With --state, state by state: ended jobs by when they ended, waiting ones in the order they will run.
     """
-    found = program.queue.find(
-        states=parse_states(states) if states else None,
-        queues=queues or None,
-        tags=tags or None,
-        since=parse_since(since) if since else None,
-        text=text or None,
-        limit=None if everything else limit,
+    asked = filters.parse(" ".join(words))
+    where = asked.where
+    asked = asked._replace(
+        where=where._replace(
+            states=tuple(filters.states(states)) if states else where.states,
+            queues=queues or where.queues,
+            tags=tags or where.tags,
+            since=parse_since(since) if since else where.since,
+            text=text or where.text,
+        )
     )
+    found = asked.all(program.app.storage, None if everything else limit, 1000 if everything else min(limit, 1000))
     if as_json:
         from queuectl.core.shapes import job_shape
 
@@ -98,29 +106,6 @@ def _rows(jobs: Iterable[Job]) -> Iterable[tuple[str | int, ...]]:
         yield job.id, job.state.value, job.spec.queue, job.spec.priority, tries, enqueued, why or "-", job.spec.command
 
 
-def parse_states(names: Iterable[str]) -> list[State]:
-    """The states that people name; ``dlq`` is the list of the dead, ``running`` and ``canceled`` are understood."""
-    known = {state.value: state for state in State}
-    known |= {"dlq": State.DEAD, "running": State.PROCESSING, "canceled": State.CANCELLED}
-    found = []
-    for name in names:
-        for part in name.lower().split(","):
-            if part not in known:
-                near = did_you_mean(part, list(known))
-                raise BadInput(f"there is no state {part!r}{near or ': there are ' + ', '.join(State)}")
-            found.append(known[part])
-    return list(dict.fromkeys(found))
-
-
 def parse_since(text: str) -> int:
     """Milliseconds since the epoch: a moment, or a duration that goes back from now."""
-    import time
-
-    from queuectl.core.times import parse_duration, parse_when
-
-    now = time.time_ns() // 1_000_000
-    try:
-        return now - round(1000 * parse_duration(text, "--since"))
-    except BadInput:
-        moment = parse_when(text, now, "--since")
-    return moment - 86_400_000 if moment > now and "-" not in text and "to" not in text else moment
+    return filters.since(text, what="--since")

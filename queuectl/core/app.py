@@ -34,13 +34,17 @@ class App:
     """One configuration and what is opened by it. Belongs to one thread; is not carried over a fork."""
 
     def __init__(self, config: Config) -> None:
+        self._begin(config, Plugins(config, self.log))
+        for note in config.notes:
+            self.log(f"warning: {note}")
+
+    def _begin(self, config: Config, plugins: Plugins, *, lead: bool = True) -> None:
         self.config = config
-        self.plugins = Plugins(config, self.log)
+        self.plugins = plugins
+        self._lead = lead  # whether closing this one tells the plugins
         self._storage: Storage | None = None
         self._home: str | None = None
         self._settings: dict[Any, Settings] = {}  # jobs come in batches that mostly ask for the same
-        for note in config.notes:
-            self.log(f"warning: {note}")
 
     @classmethod
     def open(cls, config: str | None = None, db: str | None = None) -> App:
@@ -53,9 +57,20 @@ class App:
         given = dict(zip(arguments[::2], arguments[1::2], strict=True))
         return cls.open(given.get("--config"), given.get("--db"))
 
+    def sibling(self) -> App:
+        """The same App for another thread: configuration and plugins are shared, the storage is opened anew.
+
+        Plugins are configured before this one leaves for its thread, and told of the end by the first App alone.
+        """
+        self.plugins.configure()
+        other = App.__new__(App)
+        other._begin(self.config, self.plugins, lead=False)
+        return other
+
     def close(self) -> None:
         """Tell plugins that it ends and close the storage. Idempotent."""
-        self.plugins.shutdown()
+        if self._lead:
+            self.plugins.shutdown()
         storage, self._storage = self._storage, None
         if storage is not None:
             storage.close()

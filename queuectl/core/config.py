@@ -20,6 +20,7 @@ from .schema import (
     QUEUE_OPTIONS,
     SECTIONS,
     SHORT_VARIABLES,
+    Dashboard,
     Jobs,
     Main,
     Output,
@@ -163,6 +164,7 @@ class Config:
         self.jobs = Jobs(**sections["jobs"])
         self.worker = Worker(**sections["worker"])
         self.output = Output(**sections["output"])
+        self.dashboard = Dashboard(**sections["dashboard"])
         self.plugins = PluginsConfig(**sections["plugins"])
         for name in self.names("queues"):
             if problem := check_queue_name(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.api.model import bucket_bounds
 from queuectl.core.shapes import counts_of
@@ -80,3 +80,20 @@ def percentile(histogram: Mapping[int, int], share: float) -> float:
 
 def _seconds(ms: float) -> float:
     return round(ms / 1000, 3)
+
+
+class Slot(NamedTuple):
+    """What one stretch of time saw: a histogram for each measure."""
+
+    start: int  # ms
+    histograms: Mapping[str, Mapping[int, int]]
+
+    def count(self, *measures: str) -> int:
+        return sum(sum(self.histograms.get(measure, {}).values()) for measure in measures)
+
+    def of(self, *measures: str) -> Counter[int]:
+        """One histogram of several measures."""
+        merged: Counter[int] = Counter()
+        for measure in measures:
+            merged.update(self.histograms.get(measure, {}))
+        return merged

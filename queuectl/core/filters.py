@@ -1,6 +1,7 @@
 """The filter of jobs: one grammar for ``queuectl list``, the HTTP API and the dashboard's box.
 
     state:dead queue:mail tag:nightly exit:137 since:2h rsync
+    fault:1f0c0a5b4e7d2c31
 
 Words with a known name before the colon must match exactly; several of one name mean any of them, different names
 must all match. Everything else is text that the command contains. Quotes keep words together: ``"a b"``,
@@ -14,7 +15,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from queuectl.api.errors import BadInput
-from queuectl.api.model import State, Where
+from queuectl.api.model import Fault, State, Where, fault_of
+from queuectl.api.storage import Ability
 from queuectl.core.options import nearest
 from queuectl.core.times import parse_duration, parse_when
 
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
     from queuectl.api.model import Job, Page
     from queuectl.api.storage import Storage
 
-NAMES = ("state", "queue", "tag", "id", "exit", "since", "text")
+NAMES = ("state", "queue", "tag", "id", "exit", "fault", "since", "text")
 LONGEST = 1000
 #: Pages that one look goes through where a filter is not the storage's own (``exit:``).
 LOOKS = 5
+#: Dead jobs that are looked at for groups, where the storage does not keep them.
+GROUPED = 1000
 
 _STATES = {state.value: state for state in State}
 _STATES |= {"dlq": State.DEAD, "running": State.PROCESSING, "canceled": State.CANCELLED}
@@ -46,29 +50,33 @@ class Filter(NamedTuple):
         return self == Filter()
 
     def matches(self, job: Job) -> bool:
-        """What the storage does not look at itself."""
-        return not self.exits or (job.outcome is not None and job.outcome.exit_code in self.exits)
+        """What a storage may not look at itself."""
+        wanted = self.where.faults
+        return (not self.exits or (job.outcome is not None and job.outcome.exit_code in self.exits)) and (
+            wanted is None or (job.state is State.DEAD and fault_of(job.spec.command, job.reason) in wanted)
+        )
 
     def page(self, storage: Storage, limit: int, cursor: str | None = None) -> Page:
         """One page of jobs; like ``Storage.find`` it may be short, even empty, and still have a cursor."""
-        if not self.exits:
-            return storage.find(self.where, limit=limit, cursor=cursor)
+        where = self.where
+        if where.faults is not None and Ability.FAULTS not in storage.abilities:
+            states = (State.DEAD,) if where.states is None else tuple({State.DEAD}.intersection(where.states))
+            where = where._replace(faults=None, states=states)
+        elif not self.exits:
+            return storage.find(where, limit=limit, cursor=cursor)
         jobs: list[Job] = []
         for _ in range(LOOKS):
-            page = storage.find(self.where, limit=max(limit, 200), cursor=cursor)
+            page = storage.find(where, limit=max(limit, 200), cursor=cursor)
             for at, job in enumerate(page.jobs):
                 if self.matches(job):
                     jobs.append(job)
                     if len(jobs) == limit and at + 1 < len(page.jobs):
-                        return self._cut(storage, jobs, at + 1, cursor)
+                        onward = storage.find(where, limit=at + 1, cursor=cursor).cursor  # behind this one
+                        return page._replace(jobs=tuple(jobs), cursor=onward)
             cursor = page.cursor
             if cursor is None or len(jobs) >= limit:
                 break
         return page._replace(jobs=tuple(jobs), cursor=cursor)
-
-    def _cut(self, storage: Storage, jobs: list[Job], looked: int, cursor: str | None) -> Page:
-        """A page that is full before what was found is at its end: the cursor behind the last job that was looked at."""
-        return storage.find(self.where, limit=looked, cursor=cursor)._replace(jobs=tuple(jobs))
 
     def all(self, storage: Storage, limit: int | None = None, size: int = 300) -> Iterator[Job]:
         """Every job that matches, page by page, at most *limit*."""
@@ -100,10 +108,11 @@ def parse(text: str, now: int | None = None) -> Filter:
         Where(
             ids=_several(found.get("id")),
             queues=_several(found.get("queue")),
-            states=tuple(states(found["state"])) if "state" in found else None,
+            states=tuple(states(_several(found["state"]) or ())) if "state" in found else None,
             tags=_several(found.get("tag")),
             since=since(found["since"][-1], now) if "since" in found else None,
             text=" ".join(found["text"]) if "text" in found else None,
+            faults=_several(found.get("fault")),
         ),
         tuple([_exit(value) for value in _several(found.get("exit")) or ()]),
     )
@@ -125,7 +134,7 @@ def states(names: Iterable[str]) -> list[State]:
     """The states that people name; ``dlq`` is the list of the dead, ``running`` and ``canceled`` are understood."""
     found = []
     for name in names:
-        for part in filter(None, name.lower().split(",")):
+        for part in name.lower().split(","):
             if part not in _STATES:
                 near = nearest(part, _STATES)
                 hint = f"; did you mean {near!r}?" if near else f": there are {', '.join(State)}"
@@ -147,3 +156,17 @@ def since(text: str, now: int | None = None, what: str = "since") -> int:
 def word(name: str, value: str) -> str:
     """*value* as a word of a filter."""
     return f'{name}:"{value}"' if re.search(r"\s", value) else f"{name}:{value}"
+
+
+def faults(storage: Storage, limit: int) -> tuple[list[Fault], bool]:
+    """Dead jobs in groups, the largest first, and whether these are all: else those of the latest that died."""
+    if Ability.FAULTS in storage.abilities:
+        return list(storage.faults(limit=limit)), True
+    groups: dict[str, list[Job]] = {}
+    latest = storage.find(Where(states=(State.DEAD,)), limit=GROUPED)
+    for job in latest.jobs:
+        groups.setdefault(fault_of(job.spec.command, job.reason), []).append(job)
+    found = [
+        Fault(fault, len(jobs), jobs[-1].updated_at, jobs[0].updated_at, jobs[0]) for fault, jobs in groups.items()
+    ]
+    return sorted(found, key=lambda group: (-group.n, -group.last_at))[:limit], latest.cursor is None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from queuectl.api.model import History, NewJob, Pool, QueueStat, Receipt
     from queuectl.core.app import App
+    from queuectl.core.filters import Filter
 
 #: Seconds between looks at a job that is waited for, from the first to the longest.
 LOOK_FIRST, LOOK_LONGEST = 0.01, 0.25
@@ -68,8 +69,9 @@ class Cancelled(NamedTuple):
 class Queue:
     """A durable queue of shell commands. Belongs to one thread of one process."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, actor: str | None = None) -> None:
         self.app = app
+        self.actor = actor if actor is not None else user()  # who is said to have done what is done here
         self._seeded: set[str] = set()
 
     @classmethod
@@ -320,10 +322,31 @@ class Queue:
         where = Where(states=tuple(states), queues=tuple(queues) if queues is not None else None)
         done: list[str] = []
         while changes := self.app.storage.apply(
-            Action.RETRY, where, actor=actor(), deliveries=self.app.durable_notifiers
+            Action.RETRY, where, actor=self.actor, deliveries=self.app.durable_notifiers
         ):
             done.extend(change.id for change in changes)
         return done
+
+    def sweep(self, action: Action, asked: Filter, *, size: int = STEP) -> Iterator[tuple[int, int]]:
+        """Do *action* to every job that matches now, page by page; how many of each were looked at, and changed.
+
+        Each job is met once, so that one which ends again meanwhile is not retried twice.
+        """
+        cursor: str | None = None
+        while True:
+            page = asked.page(self.app.storage, size, cursor)
+            ids = tuple(job.id for job in page.jobs)
+            changes = (
+                self.app.storage.apply(
+                    action, Where(ids=ids), actor=self.actor, deliveries=self.app.durable_notifiers, limit=len(ids)
+                )
+                if ids
+                else ()
+            )
+            yield len(ids), len(changes)
+            cursor = page.cursor
+            if cursor is None:
+                return
 
     def delete(self, *ids: str, note: str = "") -> None:
         """Remove jobs with their history and output. Those that run are not, which raises ``WrongState``."""
@@ -344,7 +367,7 @@ class Queue:
     def purge(self, *, states: Sequence[State] = (State.DEAD,), queues: Sequence[str] | None = None) -> Iterator[str]:
         """Remove every job in one of these states, a hundred in one step; yields their ids as they go."""
         where = Where(states=tuple(states), queues=tuple(queues) if queues is not None else None)
-        while changes := self.app.storage.apply(Action.DELETE, where, actor=actor(), limit=STEP):
+        while changes := self.app.storage.apply(Action.DELETE, where, actor=self.actor, limit=STEP):
             for change in changes:
                 yield change.id
 
@@ -363,17 +386,17 @@ class Queue:
 
     def pause(self, queue: str, reason: str = "") -> None:
         """Let no further job of *queue* start, on any host, until it is resumed. Running ones go on."""
-        self.app.storage.set_queue(check_queue(queue), paused=True, reason=reason, actor=actor())
+        self.app.storage.set_queue(check_queue(queue), paused=True, reason=reason, actor=self.actor)
 
     def resume(self, queue: str) -> None:
         """Let jobs of *queue* start again."""
-        self.app.storage.set_queue(check_queue(queue), paused=False, actor=actor())
+        self.app.storage.set_queue(check_queue(queue), paused=False, actor=self.actor)
 
     def limit(self, queue: str, running: int | None) -> None:
         """Let at most *running* jobs of *queue* run at once, over all pools; None: as many as there are workers."""
         if running is not None and not 1 <= running <= 1_000_000:
             raise BadInput(f"the concurrency of a queue must lie between 1 and 1000000, not {running}")
-        self.app.storage.set_queue(check_queue(queue), limit=running, actor=actor())
+        self.app.storage.set_queue(check_queue(queue), limit=running, actor=self.actor)
 
     def _apply(self, action: Action, ids: Sequence[str], note: str) -> Sequence[Any]:
         known = self.app.storage.get(list(ids))
@@ -383,7 +406,7 @@ class Queue:
         return self.app.storage.apply(
             action,
             Where(ids=tuple(ids)),
-            actor=actor(),
+            actor=self.actor,
             note=note,
             deliveries=self.app.durable_notifiers,
             limit=max(1000, len(ids)),
@@ -396,7 +419,7 @@ class Queue:
         return "; ".join(said[:5]) + (f"; and {len(said) - 5} more" if len(said) > 5 else "")
 
 
-def actor() -> str:
+def user() -> str:
     """Who is doing this, for the audit: the user's name on this host."""
     name = os.environ.get("SUDO_USER") or os.environ.get("USER") or os.environ.get("LOGNAME")
     return name[:64] if name and name.isprintable() else f"uid {os.getuid()}" if hasattr(os, "getuid") else "somebody"

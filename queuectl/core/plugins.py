@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.api.errors import ConfigError, JobRejected, PluginError
 from queuectl.api.markers import MARK
-from queuectl.api.providers import API_VERSION, Command, Context, Option, Provider
+from queuectl.api.providers import API_VERSION, Command, Context, Option, Panel, Provider
 
 from .options import check_table, enumeration, place, resolve, show, shown_path, suggestion
 from .places import state_dir
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pluggy
 
     from queuectl.api.model import Claim, Event, Job, NewJob, Outcome
+    from queuectl.api.storage import Storage
 
     from .config import Config, Key
     from .entrypoints import EntryPoint
@@ -331,6 +332,10 @@ class Plugins:
     def failures(self) -> Sequence[Failure]:
         """What went wrong in hooks so far."""
         return tuple(self._failures.values())
+
+    def log(self, line: str) -> None:
+        """One line for people, as the process that loaded the plugins says them."""
+        self._log(line)
 
     # -- choosing -----------------------------------------------------------------------------------
 
@@ -658,6 +663,39 @@ class Plugins:
 
     def _observe(self, impl: Any, events: Sequence[Event]) -> None:
         self._call(impl, {"events": events})
+
+    def panels(self, storage: Callable[[], Storage]) -> list[tuple[str, Panel]]:
+        """The boxes that plugins offer for the dashboard, in their order, each with its plugin's name."""
+        found = self._offered_now("queuectl_panels", storage, Panel)
+        return sorted(found, key=lambda offer: offer[1].order)
+
+    def blueprints(self, storage: Callable[[], Storage]) -> list[tuple[str, Any]]:
+        """The pages that plugins offer for the dashboard, each with its plugin's name."""
+        if self.plain:
+            return []
+        from flask import Blueprint
+
+        return self._offered_now("queuectl_blueprints", storage, Blueprint)
+
+    def _offered_now(self, hook: str, storage: Callable[[], Storage], kind: type[Any]) -> list[tuple[str, Any]]:
+        """What plugins offer by a hook that is called once; one that fails offers nothing, and that is noted."""
+        found = []
+        for impl in self._ready(hook):
+            try:
+                offers = list(self._call(impl, {"storage": storage}) or ())
+                for offer in offers:
+                    if not isinstance(offer, kind):
+                        raise TypeError(f"it gave {_a(offer)}, not a {kind.__name__}")
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                self._note(impl, hook, error)
+                continue
+            found += [(self._name(impl), offer) for offer in offers]
+        return found
+
+    def _name(self, impl: Any) -> str:
+        return next((p.name for p in self._known() if p.object is impl.plugin), str(impl.plugin_name))
 
     def shutdown(self) -> None:
         """Tell the plugins that were configured that this process ends. Once."""

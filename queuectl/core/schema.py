@@ -73,6 +73,14 @@ class Output(NamedTuple):
     tail: int = MIB
 
 
+class Dashboard(NamedTuple):
+    """``[dashboard]``: what the dashboard answers to, and what may be done there."""
+
+    hosts: tuple[str, ...] = ()
+    enqueue: bool = False
+    streams: int = 16
+
+
 class QueueConfig(NamedTuple):
     """``[queues.NAME]``: what differs in one queue. None: as everywhere."""
 
@@ -191,6 +199,17 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
             unit="B",
         ),
         Option("tail", int, MIB, "and so many of its end", minimum=0, maximum=1 << 40, unit="B"),
+    ),
+    "dashboard": (
+        Option(
+            "hosts",
+            list,
+            (),
+            "names that browsers may call the dashboard by, besides this host's own (NAME or NAME:PORT)",
+            check=text_list,
+        ),
+        Option("enqueue", bool, False, "whether jobs, so any command, may be put in from a browser or over HTTP"),
+        Option("streams", int, 16, "live views at once; further ones ask every few seconds", minimum=1, maximum=1000),
     ),
     "plugins": (
         Option("enable", list, (), "installed plugins whose hooks are called", check=text_list),

@@ -183,18 +183,23 @@ def parse_object(text: str) -> dict[str, Any]:
     """The JSON object in *text*, read strictly: no duplicate keys, no NaN, nothing huge, nothing deep."""
     if len(text) > JSON_LONGEST // 4 and len(text.encode("utf-8", "surrogatepass")) > JSON_LONGEST:
         raise BadInput(f"the JSON is longer than {JSON_LONGEST // 1024} KiB")
+    found = parse_json(text)
+    if not isinstance(found, dict):
+        raise BadInput(f'a job is a JSON object like {{"command": "echo hi"}}, not {_show(found)}')
+    return found
+
+
+def parse_json(text: str) -> Any:
+    """The JSON in *text*, read strictly, however long."""
     if text.count("{") + text.count("[") > JSON_DEEPEST and _depth(text) > JSON_DEEPEST:
         raise BadInput(f"the JSON is nested more than {JSON_DEEPEST} levels deep")
     try:
-        found = _DECODER.decode(text)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
         raise BadInput(f"this is not JSON: {error.msg[:1].lower()}{error.msg[1:]} at {where}") from None
     except (RecursionError, ValueError):  # ValueError: an integer of more than 4300 digits
         raise BadInput("the JSON holds a number that is too large") from None
-    if not isinstance(found, dict):
-        raise BadInput(f'a job is a JSON object like {{"command": "echo hi"}}, not {_show(found)}')
-    return found
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def _page(asked: filters.Filter) -> ResponseReturnValue:
     page = asked.page(site().storage, limit, request.args.get("cursor"))
     response = jsonify([job_shape(job) for job in page.jobs])
     if page.cursor is not None:
-        arguments = {**request.args.to_dict(), "cursor": page.cursor}
+        arguments: dict[str, Any] = {**request.args.to_dict(), "cursor": page.cursor}
         response.headers["Link"] = f'<{url_for(request.endpoint or "api.list_jobs", **arguments)}>; rel="next"'
     return response
 
@@ -273,7 +273,7 @@ def show_queue(name: str) -> ResponseReturnValue:
 @blueprint.post("/queues/<name>/pause")
 def pause(name: str) -> ResponseReturnValue:
     reason = str(_fields({"reason": str}).get("reason", ""))
-    if reason and not reason.isprintable() or len(reason) > 200:
+    if (reason and not reason.isprintable()) or len(reason) > 200:
         raise BadInput("a reason is one line of at most 200 characters")
     queue().pause(name, reason)
     return jsonify(_queue_now(name))
@@ -349,9 +349,7 @@ def _body() -> Any:
         raise BadInput("the body is not UTF-8") from None
 
 
-def _fields(
-    known: dict[str, type], *, needed: tuple[str, ...] = (), nullable: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def _fields(known: dict[str, type], *, needed: tuple[str, ...] = (), nullable: tuple[str, ...] = ()) -> dict[str, Any]:
     """The object in the body, with these keys and no others; an empty body is an empty object."""
     body = _body() if request.content_length else {}
     if not isinstance(body, dict):

@@ -121,7 +121,7 @@ def stream(events: Iterator[str]) -> Response:
     if not watcher.enter():
         events.close()  # type: ignore[attr-defined]
         return Response("All live views are taken; ask again now and then.\n", 503, {"Retry-After": "5"})
-    response = Response(Held(events, watcher.leave), mimetype="text/event-stream")  # type: ignore[arg-type]
+    response = Response(Held(events, watcher.leave), mimetype="text/event-stream")
     response.headers["X-Accel-Buffering"] = "no"
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -250,7 +250,7 @@ def _output() -> dict[str, Any]:
 
 def _bulk() -> dict[str, Any]:
     counted = _object(id=_maybe(TEXT), matched=WHOLE, at_least=YES)
-    return _post(
+    made: dict[str, Any] = _post(
         "bulk",
         "Do something to everything that a filter matches",
         _given(
@@ -263,6 +263,7 @@ def _bulk() -> dict[str, Any]:
         {200: counted, 202: counted},
         required=True,
     )
+    return made
 
 
 # --- Shapes ---------------------------------------------------------------------------------------
@@ -312,7 +313,7 @@ def _schemas() -> dict[str, Any]:
         ),
         "Metrics": _object(
             since=MOMENT, until=MOMENT, totals=_object(**counts, dlq=WHOLE, total=WHOLE, attempts=WHOLE),
-            attempts=_object(**{ending: WHOLE for ending in ENDINGS}), success_rate=_maybe(REAL),
+            attempts=_object(**dict.fromkeys(ENDINGS, WHOLE)), success_rate=_maybe(REAL),
             avg_duration_sec=_maybe(REAL), wait=_ref("Summary"), run=_ref("Summary"),
         ),
         "Summary": _object(count=WHOLE, **{name: _maybe(REAL) for name in ("avg", "p50", "p95", "p99", "max")}),

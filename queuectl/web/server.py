@@ -6,7 +6,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from waitress.server import create_server
+from waitress.server import create_server  # type: ignore[import-untyped]
 
 from queuectl.api.errors import BadInput, QueueCTLError
 from queuectl.web.gate import Gate, hosts_of, is_loopback
@@ -66,7 +66,9 @@ class Server:
                 clear_untrusted_proxy_headers=True,
             )
         except OSError as error:
-            raise QueueCTLError(f"cannot listen at {host} port {port}: {(error.strerror or str(error)).lower()}") from error
+            raise QueueCTLError(
+                f"cannot listen at {host} port {port}: {(error.strerror or str(error)).lower()}"
+            ) from error
         self.port = int(self._server.effective_port) if hasattr(self._server, "effective_port") else port
         flask, self.site = create_site(
             app, hosts_of(host, self.port, gethostname(), settings.hosts), gate, stop_pool=stop_pool

@@ -200,8 +200,7 @@ def _compress(response: Response) -> Response:
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     if (
         response.status_code != 200
-        or response.is_streamed
-        and request.endpoint != "static"
+        or (response.is_streamed and request.endpoint != "static")
         or "gzip" not in request.headers.get("Accept-Encoding", "")
         or not (response.mimetype or "").startswith(COMPRESSED)
         or "Content-Encoding" in response.headers

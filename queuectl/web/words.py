@@ -91,7 +91,7 @@ def size(n: int) -> str:
     return f"{n} B"
 
 
-def number(n: int | float | None) -> str:
+def number(n: float | None) -> str:
     """With a thin space between thousands."""
     return "–" if n is None else f"{n:,}".replace(",", "\u2009")
 

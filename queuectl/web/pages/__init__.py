@@ -1,6 +1,6 @@
 """The pages, one file each, in the order of the menu."""
 
-from queuectl.web.pages import job, jobs, overview, queues, stats, system, workers
+from queuectl.web.pages import dead, job, jobs, overview, queues, stats, system, workers
 
 PAGES = (
     overview.blueprint,
@@ -8,6 +8,7 @@ PAGES = (
     job.blueprint,
     queues.blueprint,
     workers.blueprint,
+    dead.blueprint,
     stats.blueprint,
     system.blueprint,
 )

@@ -216,5 +216,3 @@ def _asked(job: Job) -> dict[str, Any]:
     if settings.max_retries != 3:
         asked["--max-retries"] = settings.max_retries
     return asked
-
-

@@ -105,7 +105,9 @@ def ask() -> ResponseReturnValue:
         if not ids:
             flash("No job is selected: tick some, or act on everything that matches.", "warning")
             return redirect(back)
-        return render_template("ask.html", action=action.value, ids=ids, query="", count=Count(len(ids), False), back=back)
+        return render_template(
+            "ask.html", action=action.value, ids=ids, query="", count=Count(len(ids), False), back=back
+        )
     asked = asked_for(action, query)
     return render_template(
         "ask.html",
@@ -156,7 +158,7 @@ def _apply(action: Action, ids: list[str]) -> int:
     )
 
 
-@blueprint.get("/bulk/<id>")
+@blueprint.get("/batches/<id>")
 def batch(id: str) -> str:
     found = site().batches.get(id)
     if found is None:
@@ -166,7 +168,7 @@ def batch(id: str) -> str:
     )
 
 
-@blueprint.post("/bulk/<id>/stop")
+@blueprint.post("/batches/<id>/stop")
 def stop_batch(id: str) -> ResponseReturnValue:
     found = site().batches.get(id)
     if found is not None:
@@ -230,5 +232,3 @@ def form_of(job: Job) -> dict[str, Any]:
         "cwd": spec.cwd or "",
         "tags": ", ".join(spec.tags),
     }
-
-

@@ -60,7 +60,7 @@ def show() -> str:
 
 
 def chosen_range(name: str | None) -> str:
-    return name if name in RANGES else "24h"
+    return name if name in RANGES else "1h"
 
 
 def oldest_due(stats: Sequence[QueueStat]) -> QueueStat | None:

@@ -43,7 +43,10 @@ def index() -> str:
         chart=throughput(slots),
         attempts=[(ending, merged(slots, ending).total()) for ending in ENDINGS],
         success=completed / (completed + dead) if completed + dead else None,
-        rows=[("wait", "from due to started", summary(wait)), ("run", "of attempts that ended by themselves", summary(run))],
+        rows=[
+            ("wait", "from due to started", summary(wait)),
+            ("run", "of attempts that ended by themselves", summary(run)),
+        ],
         lines=[
             ("wait", "Waiting", json.dumps(lines_of(slots, "wait"))),
             ("run", "Running", json.dumps(lines_of(slots, *RUNS))),

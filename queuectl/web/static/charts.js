@@ -18,16 +18,16 @@
       if (drawn.get(box) === text) continue;
       drawn.set(box, text);
       const data = JSON.parse(text);
-      box.closest(".lines").hidden = !data[1].some((value) => value != null);
+      if (!data[1].some((value) => value != null)) { box.textContent = "nothing happened in this time"; continue; }
       box.replaceChildren();
       const soft = colour("--soft"), line = colour("--line");
       const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
-      const series = (label, name, dash) => ({ label, stroke: colour(name), width: 1.5, dash, spanGaps: true, points: { size: 4 }, value: (_, v) => words(v) });
+      const series = (label, name, dash) => ({ label, stroke: colour(name), width: 1.5, dash, spanGaps: true, points: { show: true, size: 4 }, value: (_, v) => words(v) });
       new uPlot({
         width: Math.max(240, box.clientWidth), height: 190,
         scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.1] } },
-        axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map(words) }],
-        series: [{}, series("p50", "--completed"), series("p95", "--failed", [6, 3]), series("p99", "--dead", [2, 3])],
+        axes: [{ ...axis, values: [[86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1], [3600, "{HH}:{mm}", "\n{MM}-{DD}", null, null, null, null, null, 1], [60, "{HH}:{mm}", "\n{MM}-{DD}", null, null, null, null, null, 1], [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]] }, { ...axis, size: 64, values: (_, ticks) => ticks.map(words) }],
+        series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, series("p50", "--completed"), series("p95", "--failed", [6, 3]), series("p99", "--dead", [2, 3])],
       }, data, box);
     }
   }

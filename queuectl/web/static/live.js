@@ -1,6 +1,7 @@
 /* What JavaScript adds to pages that work without it: news as it happens, keys, a log that follows, small helps. */
 (() => {
   "use strict";
+  document.documentElement.classList.add("js");
   const live = document.getElementById("live");
   const sign = document.getElementById("live-state");
 
@@ -91,7 +92,6 @@
   const following = document.getElementById("following");
   if (following) {
     const box = document.getElementById("follow");
-    box.parentElement.hidden = false;
     const pres = new Map([...document.querySelectorAll("pre[data-end]")].map((pre) => [pre.dataset.stream, pre]));
     const url = new URL(following.dataset.url, location.href);
     for (const [name, pre] of pres) url.searchParams.set(name, pre.dataset.end);
@@ -198,7 +198,5 @@
     const question = event.target.dataset.confirm;
     if (question && !confirm(question)) event.preventDefault();
   });
-  for (const copy of document.querySelectorAll("[data-copy]")) copy.hidden = false;
-
   listen();
 })();
