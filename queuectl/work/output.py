@@ -85,6 +85,9 @@ class Stream:
             self._renew()
         elif size:
             os.ftruncate(self._descriptor, 0)
+            # ext4 sends a file that was truncated to nothing to the disk when it is next closed, and truncating it
+            # again then waits for that. Any close does: this one, with nothing in the file.
+            os.close(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
 
     def _size_if_alone(self) -> int | None:
         """The size of our file, if nobody else has it and it is where it was; else None."""
