@@ -36,7 +36,7 @@ def log_of(driver: Driver) -> Path:
 
 
 def olders(driver: Driver) -> list[Path]:
-    return sorted(log_of(driver).parent.glob("worker.log.*"), key=lambda path: -int(path.suffix[1:]))
+    return sorted(log_of(driver).parent.glob("worker.log.[0-9]*"), key=lambda path: -int(path.suffix[1:]))
 
 
 # --- The log -------------------------------------------------------------------------------------
