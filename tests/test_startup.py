@@ -19,7 +19,8 @@ NEVER = {
     "asyncio", "concurrent", "ctypes", "email", "flask", "hashlib", "http", "importlib.metadata", "importlib.resources",
     "jinja2", "logging", "multiprocessing", "platformdirs", "pluggy", "queuectl.api.hookspecs", "queuectl.api.trees",
     "queuectl.cli.status",
-    "queuectl.testing", "queuectl.web", "queuectl.work", "random", "rich", "secrets", "shlex", "shutil", "socket",
+    "prometheus_client", "queuectl.testing", "queuectl.web", "queuectl.work", "random", "rich", "secrets", "shlex",
+    "shutil", "socket",
     "sqlite3", "ssl", "subprocess", "tempfile", "tomlkit", "tomli", "tomllib", "traceback", "urllib", "waitress",
     "werkzeug", "xml", "zipfile", "zoneinfo",
 }  # fmt: skip

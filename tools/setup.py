@@ -50,6 +50,8 @@ def main() -> int:
         say(str(failure))
         return 1
     (venv / "queuectl.stamp").write_text(wanted, encoding="utf-8")
+    if asked.dev:
+        browser()
     return 0
 
 
@@ -151,6 +153,23 @@ def uv(python: Path, words: list[str]) -> None:
     if found is None:
         raise Failed("not installed")
     call([found, "pip", "install", "--quiet", "--python", str(python), *words])
+
+
+def browser() -> None:
+    """Debian's chromium for the tests of the dashboard, where this user may install it. Without it they are skipped,
+    by name; in CI (``CI=true``) that is a failure."""
+    if any(shutil.which(name) for name in ("chromium", "chromium-browser")):
+        return
+    if sys.platform != "linux" or os.getuid() != 0 or not shutil.which("apt-get"):
+        say("no chromium here: the browser tests will be skipped (Debian: apt install chromium)")
+        return
+    say("installing chromium for the browser tests (about 120 MB)")
+    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    try:
+        call([*apt, "update"])
+        call([*apt, "install", "--yes", "--no-install-recommends", "chromium", "fonts-dejavu-core"])
+    except Failed as failure:
+        say(f"chromium could not be installed, so the browser tests will be skipped: {failure}")
 
 
 INSTALL = ["--quiet", "--disable-pip-version-check", "--no-input", "install"]

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 blueprint = Blueprint("probes", __name__)
 
 
+@blueprint.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """The whole queue for Prometheus; OpenMetrics for who asks for it."""
+    body, content_type = site().exposition.text(request.headers.get("Accept", ""))
+    return Response(body, content_type=content_type)
+
+
 @blueprint.get("/healthz")
 def healthz() -> ResponseReturnValue:
     """This process answers."""

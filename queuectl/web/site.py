@@ -45,6 +45,7 @@ class Site:
 
     def __init__(self, app: App, *, stop_pool: StopPool | None = None) -> None:
         from queuectl.web.batches import Batches
+        from queuectl.web.exposition import Exposition
         from queuectl.web.live import Watcher
         from queuectl.web.past import Past
 
@@ -52,6 +53,7 @@ class Site:
         self.plugins = app.plugins
         self.stop_pool = stop_pool
         self.past = Past()
+        self.exposition = Exposition(self)
         self.batches = Batches(self)
         self.watcher = Watcher(self, app.config.dashboard.streams)
         self._first = app

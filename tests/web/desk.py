@@ -71,12 +71,12 @@ class Desk:
     def enqueue(self, command: str = "true", **more: Any) -> str:
         return str(self.queue.enqueue(command, **more).id)
 
-    def run(self, ending: str = "completed", n: int = 100) -> list[str]:
+    def run(self, ending: str = "completed", n: int = 100, *, ago: int = 0) -> list[str]:
         """Let what waits end, as a pool would say it; the ids."""
         made = {"completed": completed, "dead": dead, "failed": failed}[ending]
         import time
 
-        now = time.time_ns() // 1_000_000
+        now = time.time_ns() // 1_000_000 - ago
         claims = take(self.app.storage, n, now=now)
         hand_in(self.app.storage, *[made(claim) for claim in claims], now=now)
         return [claim.job.id for claim in claims]
