@@ -32,6 +32,4 @@ def problem_of(code: int, title: str, detail: str) -> Response:
     """A problem document."""
     body = {"type": "about:blank", "title": title, "status": code, "detail": detail}
     response = Response(json.dumps(body), code, mimetype="application/problem+json")
-    if code == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="queuectl"'
     return response

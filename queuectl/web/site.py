@@ -227,6 +227,8 @@ def _http_error(error: HTTPException) -> Any:
     for name, value in error.get_headers(request.environ):
         if name.lower() in ("allow", "retry-after"):
             response.headers[name] = value
+    if error.code == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="queuectl"'
     return response
 
 
