@@ -158,7 +158,7 @@ class Job(NamedTuple):
     attempts: int = 0  # attempts so far; while processing, the number of the running one
     tries: int = 0  # attempts that count towards max_retries
     losses: int = 0  # attempts lost in a row
-    token: int = 0  # the fence: rises with every claim and every adoption
+    token: int = 0  # the fence: rises with every claim and every adoption, and never fits a later job of the same id
     pool: str | None = None  # who holds it, while processing
     cancel: bool = False  # somebody asked for the running attempt to be cancelled
     reason: str = ""  # why it is in this state, for people: "exit 3", "timeout after 5 s", "poison" …

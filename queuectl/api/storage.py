@@ -98,7 +98,9 @@ class Storage(abc.ABC):
 
         When this returns the jobs survive a crash of this process and of the machine, to the degree the storage was
         configured for. An issued id is a decimal number that was never given before. An ``id`` that exists already
-        raises ``JobExists`` naming it, for the whole call. A job whose ``unique_key`` an unfinished job has is not
+        raises ``JobExists`` naming it, for the whole call. An id that was given may be given again when its job was
+        deleted: tokens then begin at the highest that any deleted job of a given id had, so that nobody who still holds
+        an old one can settle the new job. A job whose ``unique_key`` an unfinished job has is not
         stored: its receipt names that job. More than ``batch`` jobs are stored in chunks of ``batch``, in order.
         *deliveries* names durable notifiers that an ``enqueued`` event of each created job is written for, in the
         same step (ability OUTBOX).

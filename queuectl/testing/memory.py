@@ -72,6 +72,7 @@ class _Shelf:
     def __init__(self) -> None:
         self.identity = os.urandom(8).hex()
         self.next_seq = 1
+        self.token_floor = 0  # the highest token of a deleted job whose id may be given again
         self.jobs: dict[int, Job] = {}
         self.ready: set[int] = set()  # waiting jobs that were due when last looked at
         self.attempts: defaultdict[int, list[Attempt]] = defaultdict(list)
@@ -149,7 +150,8 @@ class MemoryStorage(Storage):
             return Receipt(holder.id, False)
         shelf, seq = self._shelf, self._number()
         run_at = now if spec.run_at is None else spec.run_at
-        job = Job(spec.id or str(seq), seq, spec, State.PENDING, run_at, now, now)
+        token = 0 if spec.id is None else shelf.token_floor
+        job = Job(spec.id or str(seq), seq, spec, State.PENDING, run_at, now, now, token=token)
         self._put(job, now)
         shelf.queues.setdefault(spec.queue, _Queue())
         self._deliver([Delivery(target, Event("enqueued", now, job)) for target in deliveries])
@@ -484,6 +486,8 @@ class MemoryStorage(Storage):
 
     def _delete(self, job: Job) -> None:
         shelf = self._shelf
+        if job.spec.id is not None:
+            shelf.token_floor = max(shelf.token_floor, job.token)
         del shelf.jobs[job.seq]
         shelf.ready.discard(job.seq)
         shelf.attempts.pop(job.seq, None)
@@ -526,7 +530,8 @@ class MemoryStorage(Storage):
 
     def put_output(self, job: Job, attempt: int, stream: str, offset: int, data: bytes) -> None:
         kept = self._shelf.outputs.setdefault((job.seq, attempt, stream), bytearray())
-        kept.extend(bytes(max(0, offset - len(kept))))
+        if data:
+            kept.extend(bytes(max(0, offset - len(kept))))
         kept[offset : offset + len(data)] = data
 
     def read_output(self, id: str, attempt: int, stream: str, offset: int = 0, size: int = 1 << 16) -> bytes:
@@ -579,7 +584,8 @@ class MemoryStorage(Storage):
             if number in shelf.jobs:
                 number, shelf.next_seq = shelf.next_seq, shelf.next_seq + 1
             new += 1
-            self._put(arriving(job)._replace(seq=number), now)
+            token = job.token if job.spec.id is None else max(job.token, shelf.token_floor)
+            self._put(arriving(job)._replace(seq=number, token=token), now)
             shelf.attempts[number] = list(history.attempts)
             shelf.audits[number] = list(history.audits)
             queue = shelf.queues.get(job.spec.queue, _Queue())

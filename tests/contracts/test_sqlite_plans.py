@@ -34,6 +34,7 @@ ALLOWED = {
     "looking.samples": ("TEMP B-TREE FOR LAST 3 TERMS",),  # one minute at a time
     "looking.faults": ("SCAN job USING COVERING INDEX faults", "TEMP B-TREE FOR ORDER BY"),  # the dead alone
     "changing.sum_samples": ("TEMP B-TREE FOR GROUP BY",),  # of the minutes that go
+    "changing.keep_token": ("SCAN meta",),
     "changing.delete_tags": ("SCAN json_each",),
     "outbox.take": ("SCAN outbox",),  # by id, from the oldest
 }

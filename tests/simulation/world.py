@@ -64,6 +64,7 @@ class Worker:
         self.stop: OutcomeKind | None = None
         self.disowned = False
         self.reported = False
+        self.replaced = False  # it is dead, and another took its place
         self.run = -1  # its place in the journal
 
     def clear(self) -> None:
@@ -324,7 +325,12 @@ class World:
     def bury(self, pool: SimPool) -> None:
         """A worker of ours that died: its tree is ended, then its attempt is lost. Its record stays until then."""
         for worker in list(pool.host.workers):
-            if worker.pool is not pool or worker.alive or worker.reported:
+            if worker.pool is not pool or worker.alive:
+                continue
+            if not worker.replaced:
+                worker.replaced = True
+                pool.host.workers.append(Worker(pool.host, pool))
+            if worker.reported:
                 continue
             if worker.phase == "started":
                 self.end_run(worker, None)
@@ -334,7 +340,6 @@ class World:
                 if worker.claim is not None:
                     forget(pool, worker.claim)
                 pool.host.workers.remove(worker)
-            pool.host.workers.append(Worker(pool.host, pool))
 
     def inherit(self, pool: SimPool, claim: Claim, worker: Worker) -> None:
         """What becomes of a claim whose worker is dead, by its record."""

@@ -141,6 +141,7 @@ def delete(db: Database, seq: int) -> None:
     db.execute(_SQL["delete_attempts"], attempt_span(seq))
     db.execute(_SQL["delete_released"], (seq,))
     db.execute(_SQL["delete_audits"], (seq,))
+    db.execute(_SQL["keep_token"], (seq,))
     db.execute(_SQL["delete_job"], (seq,))
 
 

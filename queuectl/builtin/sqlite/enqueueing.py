@@ -26,7 +26,7 @@ def insert(
     db: Database, jobs: Iterable[NewJob], now: int, tally: Tally, deliveries: Sequence[str] = ()
 ) -> tuple[list[Receipt], bool]:
     """Store *jobs* in a running transaction: their receipts, and whether one of them is due."""
-    seq, age = db.execute(_SQL["counters"]).fetchone()
+    seq, age, tokens = db.execute(_SQL["counters"]).fetchone()
     db.begin_texts(age)
     first = seq
     batch = _Batch(db)
@@ -63,6 +63,7 @@ def insert(
                 text_id(job.environment),
                 None if job.cwd is None else text_id(job.cwd),
                 job.id,
+                0 if job.id is None else tokens,
                 job.unique_key,
                 job.command if job.command.isascii() else pack(job.command),
                 None if job.argv is None else json.dumps(job.argv),
@@ -73,7 +74,7 @@ def insert(
         id = str(seq) if job.id is None else job.id
         receipts.append(Receipt(id, True))
         for target in deliveries:
-            stored = Job(id, seq, job, State.PENDING, run_at, now, now)
+            stored = Job(id, seq, job, State.PENDING, run_at, now, now, token=0 if job.id is None else tokens)
             db.execute(_SQL["delivery"], (target, event_text(Event("enqueued", now, stored))))
         seq += 1
         if len(rows) >= _CHUNK:

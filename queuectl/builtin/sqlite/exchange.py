@@ -112,8 +112,9 @@ def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened:
         keep_fault(db, seq, reason)
     tally.move(queue, (PROCESSING, NOT_WAITING), (new, due))
     if settlement.then:
-        insert(db, settlement.then, now, tally)
-        opened.jobs.update([db.queue_id(job.queue) for job in settlement.then])
+        receipts, _ = insert(db, settlement.then, now, tally)
+        stored = [job for job, receipt in zip(settlement.then, receipts, strict=True) if receipt.created]
+        opened.jobs.update([db.queue_id(job.queue) for job in stored])
     for delivery in settlement.deliveries:
         db.execute(_ENQUEUE["delivery"], (delivery.target, event_text(delivery.event)))
     return True

@@ -94,7 +94,7 @@ def load(
         return 0
     with db.writing:
         tally = Tally()
-        following, age = db.execute(_ENQUEUE["counters"]).fetchone()
+        following, age, tokens = db.execute(_ENQUEUE["counters"]).fetchone()
         db.begin_texts(age)
         next_seq = max([following, *[_number(job) + 1 for job, _ in jobs]])
         new = 0
@@ -102,7 +102,7 @@ def load(
             seq = _place(db, job, next_seq)
             if seq is not None:
                 next_seq = max(next_seq, seq + 1)
-                _insert(db, arriving(job), history, seq, now, tally)
+                _insert(db, arriving(job), history, seq, now, tally, tokens)
                 _keep(db, job, history, seq, outputs, tally)
                 new += 1
         if next_seq != following:
@@ -129,13 +129,14 @@ def _place(db: Database, job: Job, free: int) -> int | None:
     return None if job.spec.id is None else free
 
 
-def _insert(db: Database, job: Job, history: History, seq: int, now: int, tally: Tally) -> None:
+def _insert(db: Database, job: Job, history: History, seq: int, now: int, tally: Tally, tokens: int) -> None:
     spec, state = job.spec, NUMBER[job.state]
     due = NOT_WAITING if job.state not in WAITING else READY if job.run_at <= now else LATER
     queue = db.queue_id(spec.queue)
+    token = job.token if spec.id is None else max(job.token, tokens)
     row: tuple[Any, ...] = (
         seq, queue, state, due, -spec.priority, job.run_at, job.created_at, job.updated_at, job.attempts, job.tries,
-        job.losses, job.token, spec.run_at, db.text_id(spec.settings), db.text_id(spec.environment),
+        job.losses, token, spec.run_at, db.text_id(spec.settings), db.text_id(spec.environment),
         None if spec.cwd is None else db.text_id(spec.cwd), spec.id, spec.unique_key, job.reason, pack(spec.command),
         None if spec.argv is None else json.dumps(spec.argv), extra_of(spec),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from queuectl.api.model import Action, Outcome, OutcomeKind, State, Turn, Where
-from queuectl.api.storage import Storage
+from queuectl.api.storage import Ability, Storage
 from queuectl.core import transitions
 
 from .subject import (
@@ -24,6 +24,7 @@ from .subject import (
     job,
     lost,
     names,
+    need,
     put,
     put_one,
     read,
@@ -375,6 +376,13 @@ class SettleTests(Subject):
         hand_in(storage, refused, settlement)
         hand_in(storage, settlement, refused)
         assert [found.spec.command for found in storage.find(Where(states=(State.PENDING,))).jobs] == ["next"]
+
+    def test_a_job_that_follows_and_is_not_stored_makes_no_queue(self, storage: Storage) -> None:
+        """Its unique key is another's."""
+        need(storage, Ability.UNIQUE)
+        put(storage, job(priority=1), job(unique_key="k"))
+        hand_in(storage, completed(take_one(storage), then=(job(queue="q", unique_key="k"),)))
+        assert [stat.name for stat in storage.stat(now=NOW)] == ["default"]
 
     def test_a_cancelled_job_does_not_wait_again(self, storage: Storage) -> None:
         """Whoever asked for it was told so; the pool may not have heard before it handed in."""

@@ -70,10 +70,10 @@ class OutputTests(Subject):
         whole = os.urandom(300_000)
         for offset in (0, 100_000, 100_000, 200_000, 0):
             storage.put_output(claim.job, 1, "stdout", offset, whole[offset : offset + 100_000])
-        storage.put_output(claim.job, 1, "stderr", 0, b"")
+        storage.put_output(claim.job, 1, "stderr", 7, b"")
         hand_in(storage, completed(claim))
         other = view()
-        assert other.output_size(id, 1, "stdout") == len(whole)
+        assert (other.output_size(id, 1, "stdout"), other.output_size(id, 1, "stderr")) == (len(whole), 0)
         read = b"".join(other.read_output(id, 1, "stdout", offset, 70_000) for offset in range(0, 300_000, 70_000))
         assert read == whole
 

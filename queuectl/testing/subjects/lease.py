@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from queuectl.api.model import Action, Claim, Held, Pool, State, Turn, Where
 from queuectl.api.storage import Storage
 
@@ -109,6 +111,28 @@ class LeaseTests(Subject):
         pulse = storage.heartbeat("pool", believed, lease=60, now=NOW)
         assert sorted(pulse.lost) == sorted([taken.job.id, settled.job.id, "nobody"])
         assert pulse.found == ()
+
+    @pytest.mark.parametrize("way", ["delete", "prune"])
+    def test_an_old_token_does_not_fit_a_later_job_of_the_same_id(self, storage: Storage, way: str) -> None:
+        """Names that users give come again, and a pool may sleep for a night: it is not to settle what another runs."""
+        put_one(storage, id="nightly")
+        old = take_one(storage, pool="sleeper")
+        (adopted,) = storage.reap("heir", dead=["sleeper"], now=NOW)
+        hand_in(storage, completed(adopted), pool="heir")
+        if way == "delete":
+            storage.apply(Action.DELETE, Where(ids=("nightly",)), now=NOW)
+        else:
+            storage.prune(NOW + 1, now=NOW)
+        for again in (1, 2):
+            put_one(storage, id="nightly")
+            new = take_one(storage, pool="another")
+            assert (new.token, new.job.attempts) == (2 + again, 1)
+            for late in (old, adopted):
+                assert hand_in(storage, completed(late), pool="sleeper").refused == ("nightly",)
+                assert storage.heartbeat("sleeper", held(late), lease=60, now=NOW).lost == ("nightly",)
+            assert read(storage, "nightly") == new.job
+            hand_in(storage, completed(new), pool="another")
+            storage.apply(Action.DELETE, Where(ids=("nightly",)), now=NOW)
 
     def test_an_old_token_of_its_own_job_is_lost_and_the_new_one_found(self, storage: Storage) -> None:
         """A pool is told about tokens, not about names."""

@@ -15,6 +15,11 @@ INSERT INTO audit (at, job, queue, action, actor, note) VALUES (?, ?, ?, ?, ?, ?
 -- name: state
 SELECT seq, id, queue, state, due, cancel, attempts FROM job WHERE seq = ?;
 
+-- name: keep_token
+-- The id of this job may be given again; tokens of it that are still about must not fit then.
+UPDATE meta SET tokens = gone.token FROM (SELECT token FROM job WHERE seq = ? AND id IS NOT NULL) AS gone
+WHERE gone.token > meta.tokens;
+
 -- name: delete_job
 DELETE FROM job WHERE seq = ?;
 

@@ -1,14 +1,14 @@
 -- name: counters
--- The next number, and the age of the texts that processes remember.
-SELECT next_seq, texts FROM meta;
+-- The next number, the age of the texts that processes remember, the highest token of deleted jobs of given ids.
+SELECT next_seq, texts, tokens FROM meta;
 
 -- name: advance
 UPDATE meta SET next_seq = ?;
 
 -- name: insert
 INSERT INTO job (seq, queue, state, due, rank, run_at, created_at, updated_at, asked_at, settings, environment, cwd, id,
-    ukey, command, argv, extra)
-VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    token, ukey, command, argv, extra)
+VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: has_id
 SELECT 1 FROM job INDEXED BY job_id WHERE id = ?;
