@@ -25,6 +25,7 @@ from queuectl.core.rundir import WORKER_SUFFIX
 from . import worker
 from .points import reached
 from .record import create_keeper_file, mark_swept, new_id, quiet_pipe
+from .setup import Setup, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ SPAWN, DIED = "SPAWN", "DIED"
 class Keeper:
     """The process that forks workers and buries them."""
 
-    def __init__(self, setup: worker.Setup, control: socket.socket) -> None:
+    def __init__(self, setup: Setup, control: socket.socket) -> None:
         self.setup = setup
         self.control = control
         self._workers: dict[int, str] = {}  # pid → id
@@ -134,8 +135,8 @@ def main(descriptor: int, setup: list[Any]) -> None:
     trees.become_subreaper()
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
-    keeper = Keeper(worker.Setup(*setup), control)
-    worker.warm_up(keeper.setup)
+    keeper = Keeper(Setup(*setup), control)
+    warm_up(keeper.setup)
     gc.freeze()
     gc.disable()
     keeper.run()
@@ -156,7 +157,7 @@ main(descriptor, setup)
 class KeeperLink:
     """The pool's end: starts a keeper, asks it for workers, hears of deaths."""
 
-    def __init__(self, setup: worker.Setup) -> None:
+    def __init__(self, setup: Setup) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._sock = ours

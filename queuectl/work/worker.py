@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from queuectl.api import trees
 from queuectl.api.errors import StartFailed
@@ -34,6 +34,7 @@ from .channel import Channel
 from .output import Limits, Stream
 from .points import reached
 from .record import Record, own_identity, quiet_pipe
+from .setup import Setup, is_ours
 from .sockets import is_own_user, listen
 from .supervisor import VARIABLES as SUPERVISOR
 
@@ -52,24 +53,6 @@ TELL_STARTED_AFTER = 0.2
 TRIM_FIRST, TRIM_BUSY, TRIM_IDLE = 0.25, 0.05, 2.0
 #: What a plugin's answer about an attempt may take before core's own rule is used.
 HOOK_SECONDS = float(os.environ.get("QUEUECTL_HOOK_SECONDS", "10"))
-
-
-class Setup(NamedTuple):
-    """What a pool tells its keeper, once, for all workers. Travels as JSON."""
-
-    pool: str
-    run_dir: str
-    home: str
-    sys_path: list[str]
-    arguments: list[str]  # the words that open the same App, for a worker that needs plugins
-    hooks: bool  # whether a plugin has something to say about attempts
-    hidden: list[str]  # names of environment variables that hold our secrets
-    cgroup: str | None
-    alone: float | None  # seconds a job may run on without a pool; None: until it is done
-    limit: int
-    head: int
-    tail: int
-    warm_up: list[list[Any]]  # built-in components that every worker will need: kind and recipe
 
 
 class HookTimeout(Exception):
@@ -612,21 +595,6 @@ def captured(text: str) -> Mapping[str, str]:
     """The variables that were captured when the job was enqueued."""
     data: dict[str, str] = json.loads(text) if text else {}
     return data
-
-
-def warm_up(setup: Setup) -> None:
-    """Import once, before the first fork, what all workers will need: they share its memory."""
-    from queuectl.core.plugins import Recipe, open_recipe
-
-    for kind, recipe in setup.warm_up:
-        opened = open_recipe(Recipe(*recipe), kind, setup.home, lambda _line: None)
-        if hasattr(opened, "close"):
-            opened.close()
-
-
-def is_ours(module: str) -> bool:
-    """Whether a component is a built-in one, which neither hangs nor exits."""
-    return module.startswith("queuectl.builtin.")
 
 
 def _now() -> int:

@@ -32,7 +32,7 @@ from queuectl.api.model import (
 )
 from queuectl.core import transitions
 from queuectl.testing.memory import MemoryStorage
-from queuectl.work.pool import wanted
+from queuectl.work.ledger import wanted
 
 START = 1_800_000_000_000
 LEASE = 60.0

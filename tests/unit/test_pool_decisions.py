@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 from queuectl.testing.fakes import make_claim
-from queuectl.work.pool import Pool, wanted
+from queuectl.work.ledger import Ledger, wanted
 
 
 def test_a_worker_whose_result_is_in_the_exchange_counts_as_free() -> None:
@@ -26,9 +23,10 @@ def test_a_claim_is_forgotten_under_its_token_only() -> None:
     """The pool may have settled one whose reply was lost, and hold the same job again under a later token."""
     old = make_claim()
     new = old._replace(token=old.token + 1)
-    pool: Any = SimpleNamespace(_held={old.job.id: new})
-    Pool._forget(pool, old)
-    assert pool._held == {old.job.id: new}
-    Pool._forget(pool, new)
-    Pool._forget(pool, new)
-    assert pool._held == {}
+    ledger = Ledger()
+    ledger.hold([new])
+    ledger.forget(old)
+    assert ledger.held == {old.job.id: new}
+    ledger.forget(new)
+    ledger.forget(new)
+    assert ledger.held == {}

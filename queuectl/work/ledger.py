@@ -1,0 +1,136 @@
+"""What a pool holds: claims that wait for a worker, claims that a worker has, results that wait to be stored.
+
+Bookkeeping and decisions alone: no socket, no storage, no process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from queuectl.api.model import Claim, Settlement, State
+from queuectl.core import transitions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .peer import Peer
+
+
+class Unsettled(NamedTuple):
+    """A result that waits to be stored."""
+
+    claim: Claim
+    settlement: Settlement
+    peer: Peer | None = None  # who holds it until it is stored
+    large: tuple[tuple[str, str], ...] = ()  # streams that are to be kept as files, with their paths
+    remove: tuple[str, ...] = ()  # files that are of no use once it is stored, in this order
+
+
+def wanted(free: int, settling: int, waiting: int, left: int | None) -> int:
+    """How many jobs to claim: for each worker that is free or about to be, but none twice and no more than are left.
+
+    Workers whose results are in the same exchange count as free; without that they would stand idle until somebody
+    else has finished.
+    """
+    want = max(0, free + settling - waiting)
+    return want if left is None else min(want, left)
+
+
+class Ledger:
+    """The books of one pool. *queues* are its own ceilings, *most* is how many jobs it may take in all."""
+
+    def __init__(self, queues: Mapping[str, int | None] | None = None, most: int | None = None) -> None:
+        self._queues = queues
+        self._most = most
+        self.held: dict[str, Claim] = {}  # every claim of this pool, whoever has it
+        self.waiting: list[Claim] = []  # those that no worker has yet
+        self.unsettled: list[Unsettled] = []
+        self.done = 0  # attempts that were stored
+        self.died = 0  # of which ended dead
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.held or self.waiting or self.unsettled)
+
+    @property
+    def left(self) -> int | None:
+        """How many jobs may still be claimed; None: any number."""
+        return None if self._most is None else max(0, self._most - self.done - len(self.held))
+
+    @property
+    def is_used_up(self) -> bool:
+        return self._most is not None and self.done >= self._most
+
+    def want(self, free: int) -> int:
+        """How many jobs to claim in the next exchange, with so many workers free."""
+        settling = sum(1 for entry in self.unsettled if entry.peer is not None and not entry.peer.leaving)
+        return wanted(free, settling, len(self.waiting), self.left)
+
+    def ceilings(self) -> Mapping[str, int | None] | None:
+        """What may be claimed of each queue in the next exchange, which settles all that is unsettled."""
+        if self._queues is None or all(ceiling is None for ceiling in self._queues.values()):
+            return self._queues
+        ending = {(entry.claim.job.id, entry.claim.token) for entry in self.unsettled}
+        running = [claim.job.spec.queue for claim in self.held.values() if (claim.job.id, claim.token) not in ending]
+        return {
+            name: None if ceiling is None else max(0, ceiling - running.count(name))
+            for name, ceiling in self._queues.items()
+        }
+
+    def hold(self, claims: Iterable[Claim]) -> None:
+        """Claims that somebody has, or that are adopted."""
+        self.held.update({claim.job.id: claim for claim in claims})
+
+    def take(self, claims: Sequence[Claim]) -> None:
+        """Claims that wait for a worker."""
+        self.hold(claims)
+        self.waiting += claims
+
+    def keep(self, entries: Iterable[Unsettled]) -> None:
+        """Results that are to be stored."""
+        self.unsettled += entries
+
+    def give_back(self, claim: Claim) -> None:
+        """A claim that certainly never started is to be given back."""
+        self.unsettled.append(Unsettled(claim, transitions.release(claim)))
+
+    def give_back_waiting(self) -> None:
+        for claim in self.waiting:
+            self.give_back(claim)
+        self.waiting.clear()
+
+    def forget(self, claim: Claim) -> None:
+        """It is no longer ours under this token. We may hold the same job under a later one by now."""
+        held = self.held.get(claim.job.id)
+        if held is not None and held.token == claim.token:
+            del self.held[claim.job.id]
+
+    def lose(self, id: str) -> None:
+        """A job that no worker has is not this pool's any more."""
+        self.held.pop(id, None)
+        self.waiting = [claim for claim in self.waiting if claim.job.id != id]
+
+    def mark_cancelled(self, id: str) -> Claim | None:
+        """Note that a job is to be cancelled; its claim. One that waits is given back at once, and so cancelled."""
+        claim = self.held.get(id)
+        if claim is None:
+            return None
+        marked = self.held[id] = claim._replace(job=claim.job._replace(cancel=True))
+        if any(waiting.job.id == id for waiting in self.waiting):
+            self.waiting = [waiting for waiting in self.waiting if waiting.job.id != id]
+            self.give_back(marked)
+        return marked
+
+    def close(self, batch: Sequence[Unsettled], refused: Sequence[str]) -> list[Unsettled]:
+        """The exchange that stored *batch* is committed; those that were applied."""
+        self.unsettled = self.unsettled[len(batch) :]
+        applied = []
+        for entry in batch:
+            self.forget(entry.claim)
+            if entry.claim.job.id in refused:
+                continue
+            applied.append(entry)
+            if not entry.settlement.released:
+                self.done += 1
+                self.died += entry.settlement.state is State.DEAD
+        return applied

@@ -1,0 +1,144 @@
+"""What a dead worker has left: read from its record, ended, and turned into a result.
+
+A claim whose worker's record names it was handed over; one that no record names never ran, because a worker writes its
+record first and then looks whether its pool still lives. A tree is ended *before* its attempt is called lost, so no two
+attempts overlap on one host. Everything here may be repeated: files are removed last, when what they say is stored.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from queuectl.api import trees
+from queuectl.api.model import Claim, Outcome, OutcomeKind
+from queuectl.core import transitions, wire
+from queuectl.core.rundir import DECIDED, ENDED, WORKER_SUFFIX, PoolRecord, WorkerRecord
+
+from .ledger import Unsettled
+from .output import Limits, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from random import Random
+
+if sys.platform == "win32":
+    raise ImportError("workers and what belongs to them need Linux or macOS")
+
+STREAMS = ("stdout", "stderr")
+
+
+def from_record(
+    claim: Claim, record: WorkerRecord | None, limits: Limits, rng: Random, *, swept: bool, same_boot: bool = True
+) -> Unsettled:
+    """What becomes of a claim whose worker is dead and whose tree has been ended.
+
+    *record* is the dead worker's; None if no worker has a record of the claim. *swept*: somebody saw the worker die.
+    Without *same_boot* a missing record proves nothing, and the claim counts as lost.
+    """
+    remove = files_of(record) if record is not None else ()
+    job = record.job if record is not None else None
+    if record is None or job is None or (job.id, job.attempt) != (claim.job.id, claim.job.attempts):
+        if same_boot:
+            return Unsettled(claim, transitions.release(claim), remove=remove)
+        lost = transitions.settle(claim, Outcome(OutcomeKind.LOST), swept=False, rng=rng)
+        return Unsettled(claim, lost, remove=remove)
+    outcome = wire.unpack_outcome(job.outcome) if job.phase in (ENDED, DECIDED) else None
+    # What has an outcome was cut to its limits by the worker; and if its pool died after giving it to the storage, the
+    # file is no longer here.
+    kept, sizes, large = _outputs(record, limits if outcome is None else None)
+    if outcome is None:
+        now = _mtime(record.path)
+        outcome = Outcome(OutcomeKind.LOST, started_at=job.started_at, ended_at=max(now, job.started_at))
+        outcome = outcome._replace(stdout_size=sizes[0], stderr_size=sizes[1])
+    settlement = transitions.settle(
+        claim,
+        outcome,
+        verdict=job.verdict,
+        delay=job.delay,
+        decided=job.phase == DECIDED,
+        swept=swept,
+        rng=rng,
+        stdout=kept[0],
+        stderr=kept[1],
+    )
+    return Unsettled(claim, settlement, None, large, remove)
+
+
+def _outputs(
+    record: WorkerRecord, limits: Limits | None
+) -> tuple[list[bytes | None], list[int], tuple[tuple[str, str], ...]]:
+    """The kept bytes and sizes of a dead worker's two streams, and which are too long for a settlement.
+
+    A stream whose file is gone has been given to the storage already, or the job removed it.
+    """
+    kept: list[bytes | None] = []
+    sizes: list[int] = []
+    large: list[tuple[str, str]] = []
+    for stream in STREAMS:
+        path = record.output_path(stream)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            kept.append(None)
+            sizes.append(0)
+            continue
+        try:
+            size, data = finish(descriptor, limits)
+        finally:
+            os.close(descriptor)
+        kept.append(data)
+        sizes.append(size)
+        if data is None:
+            large.append((stream, path))
+    return kept, sizes, tuple(large)
+
+
+def _mtime(path: str) -> int:
+    try:
+        return int(os.stat(path).st_mtime * 1000)
+    except OSError:
+        return 0
+
+
+def files_of(record: WorkerRecord) -> tuple[str, ...]:
+    """The files of a dead worker, the record last."""
+    return files_at(record.path)
+
+
+def files_at(path: str) -> tuple[str, ...]:
+    """The files of a worker by the path of its record, the record last."""
+    stem = path.removesuffix(WORKER_SUFFIX)
+    return (stem + ".sock", stem + ".out", stem + ".err", path)
+
+
+def remove(paths: Iterable[str]) -> None:
+    for path in paths:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+
+
+def here(record: WorkerRecord | PoolRecord) -> bool:
+    """Whether a record is of this boot and this pid namespace, so that its pids mean something."""
+    return record.boot == trees.boot_id() and record.namespace == trees.pid_namespace()
+
+
+def end_left(record: WorkerRecord) -> int:
+    """End what a dead worker's job has left, with neither keeper nor parent to do it; how many processes remain.
+
+    By control group where the worker had one, else by session of its leader and by the mark in the environment. What
+    cleared its environment *and* changed its session *and* lost worker, keeper and pool at one instant cannot be seen.
+    """
+    if record.job is None or not here(record):
+        return 0
+    if record.cgroup:
+        trees.end_cgroup(record.cgroup)
+    kind, _, pid = record.job.ident.partition(":")
+    sessions = (int(pid),) if kind == "pid" and pid.isdigit() else ()
+    left = trees.end_marked(record.mark, sessions)
+    if record.cgroup:
+        trees.remove_cgroup(record.cgroup)
+    return left
