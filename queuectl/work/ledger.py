@@ -5,6 +5,7 @@ Bookkeeping and decisions alone: no socket, no storage, no process.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from queuectl.api.model import Claim, Settlement, State
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from .peer import Peer
+
+
+if sys.platform == "win32":
+    raise ImportError("workers and what belongs to them need Linux or macOS")
 
 
 class Unsettled(NamedTuple):

@@ -163,7 +163,7 @@ class Takeover:
         reached("takeover.sorted")
         if not claims and not self.ledger.unsettled:
             reached("takeover.settled")
-            self._clean(dead, adopted)
+            self.clean(dead, adopted)
             reached("takeover.cleaned")
             self.release()
 
@@ -207,7 +207,7 @@ class Takeover:
         end_left(record)
         self._ended.add(record.path)
 
-    def _clean(self, dead: Iterable[PoolRecord], adopted: Container[str]) -> None:
+    def clean(self, dead: Iterable[PoolRecord], adopted: Container[str]) -> None:
         """Remove the files of dead pools, and of their dead workers. When all is stored."""
         gone = {record.id for record in dead}
         for record in list_workers(self.run_dir):

@@ -8,12 +8,19 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from queuectl.core.rundir import STARTED, JobRecord, PoolRecord, WorkerRecord, list_workers
+from queuectl.testing.memory import MemoryStorage
+from queuectl.work.ledger import Ledger
 from queuectl.work.output import Limits
 from queuectl.work.record import Record, create_pool_file, own_identity
 from queuectl.work.takeover import Takeover
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def heir(run_dir: Path) -> Takeover:
+    return Takeover(MemoryStorage(), str(run_dir), "heir", Limits(), random.Random(1), 60.0, Ledger())
+
 
 DEAD = PoolRecord("dead", **own_identity(), started_at=0, path="", host="here", queues=(), workers=1, version="0")
 
@@ -23,7 +30,7 @@ def test_the_record_of_an_adopted_worker_that_has_just_died_is_left_to_be_settle
     for id in ("adopted", "forgotten"):
         record = Record(str(tmp_path), WorkerRecord(id, DEAD.id, **own_identity(), started_at=0, path="", cgroup=None))
         os.close(record._descriptor)  # as when it dies
-    takeover = Takeover(str(tmp_path), "heir", Limits(), random.Random(1))
+    takeover = heir(tmp_path)
 
     takeover.clean([DEAD], {"adopted": "a peer of the heir"})
 
@@ -41,7 +48,7 @@ def test_what_a_job_left_that_another_host_adopted_is_ended(tmp_path: Path) -> N
     name, _, value = identity._replace(job=job).mark.partition("=")
     left = subprocess.Popen(["sleep", "600"], env={**os.environ, name: value}, start_new_session=True)
 
-    Takeover(str(tmp_path), "heir", Limits(), random.Random(1)).clean([DEAD], {})
+    heir(tmp_path).clean([DEAD], {})
 
     assert left.wait(20) < 0
     assert list_workers(str(tmp_path)) == []
