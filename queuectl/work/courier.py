@@ -4,7 +4,8 @@ The courier is a process of its own (:mod:`queuectl.work.courier_process`), star
 somebody to tell. The pool's loop polls what :meth:`CourierLink.wants` names, and calls ``handle``, ``tick`` and
 ``send``; none of them blocks.
 
-One batch is under way at a time; what happens meanwhile waits in a bounded backlog and goes together. The courier
+One batch is under way at a time; what happens meanwhile, and in the moment after, waits in a bounded backlog and goes
+together: the words about a batch cost the pool as much as many events. The courier
 says ``ready`` (with the names of its receivers), ``call`` before each receiver is told of a batch, ``back`` when that
 one has returned, and ``done`` after the last. If a word is overdue, or the courier dies, the receiver that was being
 told is to blame: it loses that batch and sits out for a while, longer each time. A new courier takes the old one's
@@ -64,7 +65,8 @@ class CourierLink:
     """A courier that is always there, as far as the pool can tell.
 
     *words* are the global command-line options that open the same application, *home* its directory. *deadline* is how
-    many seconds one receiver may take for one batch; *startup* how many the courier may take to load them all.
+    many seconds one receiver may take for one batch; *startup* how many the courier may take to load them all; *gather*
+    how many lie between two batches at the least.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class CourierLink:
         startup: float = 60.0,
         pause: float = 0.5,
         bench: float = 5.0,
+        gather: float = 0.05,
         clock: Callable[[], float] = time.monotonic,
         program: Sequence[str] = ("-P", "-m", "queuectl.work.courier_process"),
     ) -> None:
@@ -89,6 +92,8 @@ class CourierLink:
         self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
         self._flight: Flight | None = None
+        self._gather = gather
+        self._next_batch = 0.0  # not before; the first after a quiet time goes at once
         self._number = 0
 
         self._process: subprocess.Popen[bytes] | None = None
@@ -174,6 +179,8 @@ class CourierLink:
         if self._idle() and self._backlog:
             now = self._clock()
             moments += [strike.until for strike in self._strikes.values() if strike.until > now]
+            if self._next_batch > now and self._present():
+                moments.append(self._next_batch)
         if self._dying or (self._process is not None and self._pidfd < 0):
             moments.append(self._clock() + 1.0)  # nothing else would tell of its death
         return min(moments, default=None)
@@ -197,6 +204,7 @@ class CourierLink:
     def close(self, grace: float = 5.0) -> None:
         """Deliver what waits, for up to *grace* seconds; then end the courier. Blocks that long at most. Idempotent."""
         until = self._clock() + grace
+        self._gather = self._next_batch = 0.0
         if not self._closed:
             while (self._backlog or self._flight) and self._turn(until):
                 pass
@@ -383,7 +391,8 @@ class CourierLink:
         """Send the next batch, or the one that was under way when the last courier died."""
         if not self._ready or self._out or self._due is not None:
             return
-        if self._flight is None and self._backlog and self._present():
+        if self._flight is None and self._backlog and self._clock() >= self._next_batch and self._present():
+            self._next_batch = self._clock() + self._gather
             self._number += 1
             self._flight = Flight(self._number, self._take())
         if self._flight is not None:

@@ -92,6 +92,25 @@ def test_every_receiver_is_told_of_every_event_in_order(start: Start) -> None:
     assert not driver.link.lost and not driver.link.dropped and not driver.link.replaced
 
 
+def test_the_first_event_goes_at_once_and_those_that_follow_closely_go_together(start: Start) -> None:
+    driver = start("one", gather=0.5)
+    driver.send(0)
+    driver.until(lambda: driver.numbers("one") == [0] and driver.link._flight is None)
+    for number in range(1, 100):
+        driver.send(number)
+    driver.until(lambda: driver.numbers("one") == list(range(100)))
+    assert [len(numbers) for _, numbers in driver.told()] == [1, 99]
+
+
+def test_what_waits_to_go_together_is_not_held_back_at_the_end(start: Start) -> None:
+    driver = start("one", gather=1000.0)
+    driver.send(0)
+    driver.until(lambda: driver.numbers("one") == [0] and driver.link._flight is None)
+    driver.send(1, 2)
+    driver.link.close(5.0)
+    assert driver.numbers("one") == [0, 1, 2]
+
+
 def test_events_sent_before_it_is_ready_are_not_lost(start: Start) -> None:
     driver = start("one")
     driver.send(1, 2, 3)

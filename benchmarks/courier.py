@@ -1,0 +1,94 @@
+"""What others' code costs the work: a backlog drained with notifiers and observers that fail, against none.
+
+The courier tells them in a process of its own, so a receiver that raises or hangs must cost the jobs next to nothing.
+The measure is the time from the first job's start to the last one's end as the attempts' rows tell it: the start of the
+pool and the seconds it grants a courier at its end are no throughput. The price of the events themselves (packing and
+a process that reads them) is part of each case.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import datetime
+from functools import partial
+
+from benchmarks.harness import Report, interleave, must, parser, ratio, scratch
+
+JOBS = 2_000
+BAR = 0.98
+
+PLUGIN = """
+import time
+from queuectl.api import Notifier, Provider, hookimpl
+
+class Local(Notifier):
+    def notify(self, events):
+        {notifier}
+
+@hookimpl
+def queuectl_notifiers():
+    yield Provider("local", lambda options, context: Local(), summary="for a benchmark")
+
+@hookimpl
+def queuectl_events(events):
+    {observer}
+"""
+FINE, RAISES, HANGS = "pass", "raise RuntimeError('no such host')", "time.sleep(1000)"
+#: By name: what the notifier does and what the observer does; None: nobody is told at all.
+CASES: dict[str, tuple[str, str] | None] = {
+    "nobody": None,
+    "both fine": (FINE, FINE),
+    "a notifier raises": (RAISES, FINE),
+    "a notifier hangs": (HANGS, FINE),
+    "an observer raises": (FINE, RAISES),
+    "an observer hangs": (FINE, HANGS),
+}
+
+
+def drain(told: tuple[str, str] | None, jobs: int) -> float:
+    """Seconds that two workers need for *jobs* jobs, from the first start to the last end."""
+    with scratch() as place:
+        if told is not None:
+            (place.path / "local.py").write_text(PLUGIN.format(notifier=told[0], observer=told[1]), encoding="utf-8")
+            config = place.path / "bench.toml"
+            config.write_text(
+                '[queuectl]\nnotifiers = ["local"]\n\n[plugins]\nfiles = ["./local.py"]\n', encoding="utf-8"
+            )
+            place.env["QUEUECTL_CONFIG"] = str(config)
+        lines = place.path / "jobs"
+        lines.write_text("/bin/true\n" * jobs, encoding="utf-8")
+        must(place.queuectl("enqueue", "--file", str(lines)), env=place.env)
+        argv = place.queuectl("worker", "start", "--count", "2", "--until-empty")
+        with (place.path / "worker.log").open("wb") as log:
+            done = subprocess.run(argv, env=place.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+        if done.returncode != 0:
+            raise SystemExit((place.path / "worker.log").read_text(errors="replace"))
+        return span(place.queuectl("list", "--limit", str(jobs), "--json"), place.env, jobs)
+
+
+def span(argv: list[str], env: dict[str, str], jobs: int) -> float:
+    """From the first start to the last end, as the list tells. A figure for work not done would be worth nothing."""
+    shown = subprocess.run(argv, env=env, capture_output=True, check=True)
+    rows = [row for row in json.loads(shown.stdout) if row["state"] == "completed"]
+    if len(rows) != jobs:
+        raise SystemExit(f"courier: {len(rows)} of {jobs} jobs completed; the time means nothing")
+    ends = [(datetime.fromisoformat(row["ended_at"]).timestamp(), row["duration_sec"]) for row in rows]
+    return float(max(end for end, _ in ends) - min(end - duration for end, duration in ends))
+
+
+def main() -> int:
+    """Print the medians of the per-round ratios, the time with nobody over the time of each case."""
+    options = parser("Drain 2,000 short jobs while notifiers and observers fail.", rounds=9).parse_args()
+    report = Report("courier", "2,000 × /bin/true, 2 workers, with notifiers and observers that fail", options)
+    jobs, rounds = (40, 1) if options.quick else (JOBS, options.rounds)
+    times = interleave({name: partial(drain, told, jobs) for name, told in CASES.items()}, rounds=rounds, report=report)
+    for name in CASES:
+        if name != "nobody":
+            report.add(f"{name}: throughput / with nobody", ratio(times, "nobody", name), "×", at_least=BAR)
+    return report.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
