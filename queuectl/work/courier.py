@@ -206,6 +206,7 @@ class CourierLink:
         until = self._clock() + grace
         self._gather = self._next_batch = 0.0
         if not self._closed:
+            self._go_on()
             while (self._backlog or self._flight) and self._turn(until):
                 pass
             self._lose_rest()
