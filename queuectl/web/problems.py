@@ -31,5 +31,4 @@ def status_of(error: QueueCTLError) -> tuple[int, str]:
 def problem_of(code: int, title: str, detail: str) -> Response:
     """A problem document."""
     body = {"type": "about:blank", "title": title, "status": code, "detail": detail}
-    response = Response(json.dumps(body), code, mimetype="application/problem+json")
-    return response
+    return Response(json.dumps(body), code, mimetype="application/problem+json")

@@ -58,6 +58,7 @@ class Server:
                 threads=settings.streams + PAGES,
                 connection_limit=CONNECTIONS,
                 channel_request_lookahead=1,  # so that it notices who hangs up
+                asyncore_use_poll=True,  # select() knows no descriptor above 1023
                 channel_timeout=60,
                 max_request_body_size=2 << 20,
                 max_request_header_size=64 << 10,

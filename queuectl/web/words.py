@@ -6,7 +6,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from queuectl.core.text import safe_line, safe_text
 from queuectl.core.times import iso, local, span
@@ -46,7 +46,19 @@ def register(app: Flask) -> None:
     app.jinja_env.filters.update(
         ago=ago, span=span_of, seconds=seconds, size=size, line=line, number=number, plural=plural, percent=percent
     )
+    app.jinja_env.filters["exact"] = exact
     app.jinja_env.globals.update(symbols=SYMBOLS)
+    app.jinja_env.finalize = visible
+
+
+def visible(value: Any) -> Any:
+    """Whatever a template puts on a page, with what would disturb it made visible. What is escaped already stays."""
+    return safe_text(value) if type(value) is str else value
+
+
+def exact(value: Any) -> Markup:
+    """For the value of a field: what comes back has to be what it was."""
+    return escape(value)
 
 
 def now_ms() -> int:

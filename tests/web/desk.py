@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
+from driver import Driver, until
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -120,6 +122,33 @@ class Served:
         self.server.close()
         self.thread.join(10)
         self.app.close()
+
+
+class Dashboard:
+    """``queuectl dashboard`` in a process of its own."""
+
+    def __init__(self, driver: Driver, *options: str) -> None:
+        self.log = driver.folder / "dashboard.log"
+        with self.log.open("wb") as stderr:
+            self.popen = subprocess.Popen(
+                driver.words("dashboard", "--port", "0", *options),
+                env=driver.env,
+                cwd=driver.folder,
+                stdin=subprocess.DEVNULL,
+                stderr=stderr,
+            )
+        self.url = until(self._address, "the dashboard says where it is").rstrip("/")
+
+    def _address(self) -> str:
+        assert self.popen.poll() is None, self.log.read_text()
+        found = re.search(r"dashboard at (\S+)", self.log.read_text())
+        return found[1] if found else ""
+
+    def close(self) -> None:
+        self.popen.terminate()
+        code = self.popen.wait(20)
+        said = self.log.read_text()
+        assert code == 0 and "Traceback" not in said, (code, said)
 
 
 def text_of(html: str) -> str:
