@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,6 +43,7 @@ def command() -> None:
 @click.option("--max-jobs", type=click.IntRange(1), metavar="N", help="End after N jobs.")
 @click.option("--drain", metavar="DURATION", help="How long running jobs may go on at a stop; default: until done.")
 @click.option("--detach", is_flag=True, help="Run in the background; prints the process id.")
+@click.option("--probe", metavar="HOST:PORT", help="Answer /healthz, /readyz and /metrics there.")
 @click.option("--verbose", "-v", is_flag=True, help="Also tell of jobs that completed.")
 @click.pass_obj
 def start(
@@ -52,6 +54,7 @@ def start(
     max_jobs: int | None,
     drain: str | None,
     detach: bool,
+    probe: str | None,
     verbose: bool,
 ) -> None:
     """Run jobs until told to stop.
@@ -97,9 +100,24 @@ def start(
         log_file=None if log_path is None else LogFile(log_path, config.log_limit, config.log_keep),
     )
     pool = Pool(program.app, options, log, _courier(program, log))
-    code = pool.run(lambda: _ready(options, pool.id, log))
+    answering: list[Any] = []
+    probing = partial(_probe, program, probe, pool, answering) if probe is not None else None
+    try:
+        code = pool.run(lambda: _ready(options, pool.id, log, probing))
+    finally:
+        for each in answering:
+            each.close()
     if code:
         raise click.exceptions.Exit(code)
+
+
+def _probe(program: Program, address: str, pool: Any, answering: list[Any]) -> str:
+    """Begin to answer probes, and say where. Healthy: its loop went round within two heartbeats and a bit."""
+    from queuectl.web.probing import Probe
+
+    most = 2 * pool.options.heartbeat + 5
+    answering.append(Probe(program.app, address, lambda: time.monotonic() - pool.turned_at < most))
+    return f"{address.rpartition(':')[0]}:{answering[0].port}"
 
 
 def _queues(text: str) -> Mapping[str, int | None]:
@@ -133,10 +151,12 @@ def _log_with_time(line: str) -> None:
     say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
 
 
-def _ready(options: Any, pool: str, log: Callable[[str], None]) -> None:
+def _ready(options: Any, pool: str, log: Callable[[str], None], probe: Callable[[], str] | None) -> None:
     s = "s" * (options.workers != 1)
     served = ", ".join(options.queues) if options.queues else "all queues"
     log(f"pool {pool} with {options.workers} worker{s} serves {served} (process {os.getpid()}; Ctrl-C to stop)")
+    if probe is not None:
+        log(f"probes at {probe()}")
     from queuectl.work.control import say_ready
 
     say_ready()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request
 
 from queuectl.api.errors import QueueCTLError
 from queuectl.web.site import site
@@ -24,7 +24,10 @@ def metrics() -> ResponseReturnValue:
 
 @blueprint.get("/healthz")
 def healthz() -> ResponseReturnValue:
-    """This process answers."""
+    """This process answers and, where it is a pool, its loop goes round."""
+    healthy = current_app.extensions.get("queuectl.healthy")
+    if healthy is not None and not healthy():
+        return Response("the pool does not move\n", 503, mimetype="text/plain")
     return Response("ok\n", mimetype="text/plain")
 
 

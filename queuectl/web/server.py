@@ -86,9 +86,13 @@ class Server:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._ended)
+        warming = threading.Thread(target=self.site.warm, name="warm", daemon=True)
+        warming.start()
         try:
             self._server.run()
         finally:
+            self.site.watcher.close()
+            warming.join(15)
             self.close()
 
     def _ended(self, number: int, frame: object) -> None:

@@ -60,7 +60,7 @@ class Site:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._apps: list[App] = []
-        self.panels: list[tuple[str, Panel]] = app.plugins.panels(lambda: self.app.storage)
+        self.panels: list[tuple[str, Panel]] = []
 
     @property
     def app(self) -> App:
@@ -88,6 +88,21 @@ class Site:
             with self._lock:
                 self._apps.remove(app)
             app.close()
+
+    def warm(self) -> None:
+        """Read what charts and figures need of the past, before somebody waits for it. A thread of its own."""
+        from queuectl.web.pages.overview import RANGES
+
+        try:
+            for span, count in RANGES.values():
+                if not self.watcher.closing:
+                    self.past.slots(self.storage, words.now_ms(), span, count)
+            if not self.watcher.closing:
+                self.exposition.text("")
+        except QueueCTLError:  # the pages will say it
+            pass
+        finally:
+            self.release()
 
     def close(self) -> None:
         """Close what every thread has opened; no request is served any more."""
@@ -125,6 +140,7 @@ def create_site(
     flask.json.sort_keys = False  # type: ignore[attr-defined]
     gate = gate if gate is not None else Gate(None)
     made = Site(app, stop_pool=stop_pool)
+    made.panels = app.plugins.panels(lambda: made.storage)
     flask.extensions["queuectl.site"] = made
     flask.extensions["queuectl.gate"] = gate
     flask.jinja_env.trim_blocks = flask.jinja_env.lstrip_blocks = True

@@ -104,6 +104,7 @@ class Pool:
         self._retries = 0
         self._looked = False  # at least once, with a worker to give a job to
         self._clock = time.time() - time.monotonic()
+        self.turned_at = time.monotonic()  # when its loop last went round: a probe looks from another thread
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -205,7 +206,7 @@ class Pool:
     # -- the loop -----------------------------------------------------------------------------------
 
     def _step(self) -> None:
-        now = time.monotonic()
+        self.turned_at = now = time.monotonic()
         for descriptor, mask in self._poll.poll(max(0.0, self._next_moment() - now) * 1000 + 0.5):
             self._dispatch(descriptor, mask)
         self._obey_signals()

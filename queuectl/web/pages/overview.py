@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from flask import Blueprint, render_template, request
 from markupsafe import Markup
 
 from queuectl.api.errors import QueueCTLError
-from queuectl.api.model import State, Where
+from queuectl.api.model import State, Where, fault_of
 from queuectl.core.figures import RUNS, summary
 from queuectl.core.plugins import guarded
 from queuectl.core.rundir import list_workers
@@ -78,7 +78,7 @@ def merged(slots: Sequence[Slot], *measures: str) -> Counter[int]:
 
 
 class Failing(NamedTuple):
-    """A command that fails, and how often among the latest."""
+    """A command that fails, as it was the last time, and how often among the latest."""
 
     command: str
     reason: str
@@ -87,14 +87,14 @@ class Failing(NamedTuple):
 
 
 def failing(storage: Storage) -> list[Failing]:
-    """What fails most among the latest jobs that failed or died."""
-    found: dict[tuple[str, str], list[Any]] = {}
+    """What fails most among the latest jobs that failed or died: alike but for their numbers is the same."""
+    found: dict[str, Failing] = {}
     for state in (State.DEAD, State.FAILED):
         for job in storage.find(Where(states=(state,)), limit=FAILURES_LOOKED_AT).jobs:
-            entry = found.setdefault((job.spec.command, job.reason), [0, job.id])
-            entry[0] += 1
-    most = sorted(found.items(), key=lambda item: -item[1][0])[:5]
-    return [Failing(command, reason, n, id) for (command, reason), (n, id) in most]
+            fault = fault_of(job.spec.command, job.reason)
+            known = found.get(fault, Failing(job.spec.command, job.reason, 0, job.id))
+            found[fault] = known._replace(n=known.n + 1)
+    return sorted(found.values(), key=lambda failing: -failing.n)[:5]
 
 
 def _panels() -> list[tuple[str, str, Markup | None, str]]:

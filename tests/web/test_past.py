@@ -1,0 +1,46 @@
+"""Charts read what is over once, and what goes on each time."""
+
+from __future__ import annotations
+
+from queuectl.api.model import Sample
+from queuectl.core.figures import Slot
+from queuectl.web.past import MINUTE, Past
+
+NOW = 1_800_000_000_000 // (120 * MINUTE) * 120 * MINUTE + 30 * MINUTE
+
+
+class Watched:
+    """Samples, one a minute, and how many minutes were asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def samples(self, since: int, until: int) -> list[Sample]:
+        minutes = range(since // MINUTE, until // MINUTE + 1)
+        self.asked += len(minutes)
+        return [Sample(m, "ab"[m % 2], "completed", 5, 1) for m in minutes if m * MINUTE <= NOW]
+
+
+def total(slots: list[Slot]) -> int:
+    return sum(slot.count("completed") for slot in slots)
+
+
+def test_every_minute_is_in_one_slot() -> None:
+    for span, count in ((60, 60), (24 * 60, 48), (7 * 24 * 60, 84)):
+        slots = Past().slots(Watched(), NOW, span * MINUTE, count)  # type: ignore[arg-type]
+        assert len(slots) == count and len({slot.start for slot in slots}) == count
+        assert slots[-1].start <= NOW < slots[-1].start + span // count * MINUTE
+        assert total(slots) == (NOW - slots[0].start) // MINUTE + 1
+
+
+def test_what_is_over_is_read_once() -> None:
+    storage, past = Watched(), Past()
+    first = past.slots(storage, NOW, 168 * 60 * MINUTE, 84)  # type: ignore[arg-type]
+    storage.asked = 0
+    again = past.slots(storage, NOW, 168 * 60 * MINUTE, 84)  # type: ignore[arg-type]
+    assert total(first) == total(again) and storage.asked == 120
+    one = past.slots(storage, NOW, 168 * 60 * MINUTE, 84, queue="a")  # type: ignore[arg-type]
+    assert abs(total(one) - total(first) // 2) <= 1
+    storage.asked = 0
+    later = past.slots(storage, NOW + 3 * 60 * MINUTE, 168 * 60 * MINUTE, 84)  # type: ignore[arg-type]
+    assert storage.asked <= 3 * 120 and len(later) == 84
