@@ -21,6 +21,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
 import click  # noqa: E402
+from guarantees import guarantees_page  # noqa: E402
 
 from queuectl.api import errors, hookspecs  # noqa: E402
 from queuectl.api.providers import REQUIRED, Option, Provider  # noqa: E402
@@ -289,6 +290,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "config.md": config_page,
     "hooks.md": hooks_page,
     "exit-codes.md": exit_page,
+    "guarantees.md": lambda: guarantees_page(MADE),
 }
 
 
