@@ -246,6 +246,8 @@ class Worker:
         """Run a claim to its end and report it."""
         job = claim.job
         reached("worker.job-read")
+        if self._terminated:
+            return  # it ends without having taken it: no record, no attempt
         self._job = JobRecord(job.id, job.seq, job.attempts, STARTED, _now())
         self.record.write(self._job)
         reached("worker.started")

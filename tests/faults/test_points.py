@@ -70,7 +70,7 @@ GROUPS = {
     "keeper": Group("deadly_work", ("keeper.asked", "keeper.forked", "keeper.tree-ended")),
     "keeper, burying": Group("deadly_work", ("keeper.swept", "keeper.told")),
     "worker, without a job": Group("work", ("worker.listening", "worker.born", "worker.hi-sent")),
-    "worker, at the start of a job": Group("work", ("worker.job-read",), (TERM,)),
+    "worker, at the start of a job": Group("work", ("worker.job-read",)),
     "worker, job started": Group("work", ("worker.started", "worker.spawned"), (KILL, TERM)),
     "worker, job running": Group("work", ("worker.running", "worker.collected"), (KILL, TERM)),
     "worker, job ended": Group("work", ("worker.decided", "worker.done-sent", "worker.ack-read", "worker.files-reset")),

@@ -80,6 +80,10 @@ GRACE, SLACK = 0.3, 1.0  # seconds
 TIMEOUT = 3.0
 
 
+def moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
 def slots_are_free(driver: Driver) -> bool:
     """Whether no worker has a child, dead or alive."""
     return all(trees.children(worker["pid"]) == [] for worker in driver.workers())
@@ -118,12 +122,12 @@ class Felling:
 
     def by_cancel(self, pool: PoolProcess | None) -> PoolProcess:
         ids, pool = self.plant(pool)
-        began = time.time()
         self.driver.run("cancel", *ids)
         for id in ids:
             job = self.driver.job(id)
             assert job["state"] == "cancelled"
-            self.took(datetime.fromisoformat(job["attempt_history"][0]["ended_at"]).timestamp() - began)
+            asked = next(event["at"] for event in job["events"] if event["action"] == "cancel")
+            self.took(moment(job["attempt_history"][0]["ended_at"]) - moment(asked))
         return pool
 
     def by_stop(self, pool: PoolProcess | None) -> None:
