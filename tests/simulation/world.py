@@ -183,9 +183,12 @@ class World:
             self.wall += self.rng.choice((-3_600_000, 3_600_000, -10 * 86_400_000, 365 * 86_400_000))
         for host in self.hosts:  # who cannot renew its lease in time ends what it runs
             for worker in host.workers:
-                lapsed = self.mono - worker.pool.renewed > 1000 * LEASE * 0.8
-                if len(self.hosts) > 1 and worker.alive and worker.phase == "started" and lapsed:
+                if worker.alive and worker.phase == "started" and self.lapsed(worker.pool):
                     self.end_run(worker, Outcome(OutcomeKind.INTERRUPTED, started_at=self.wall, ended_at=self.wall))
+
+    def lapsed(self, pool: SimPool) -> bool:
+        """Whether another host may take it to be dead by now. On one host a lock tells, and no lease."""
+        return len(self.hosts) > 1 and self.mono - pool.renewed > 1000 * LEASE * 0.8
 
     # -- what people and programs do --------------------------------------------------------------
 
@@ -234,19 +237,22 @@ class World:
             pool.alive = False  # its workers live on
             self.tell(f"{pool.id} is killed")
         elif kind == 1 and host.workers:
-            self.kill_worker(self.rng.choice(host.workers))
+            # Its keeper lives, and acts in a moment, though the pool may be stopped for longer than a lease.
+            self.kill_worker(self.rng.choice(host.workers), keeper=len(self.hosts) > 1 or self.rng.random() < 0.5)
         elif kind == 2 and pools:
             self.rng.choice(pools).stalled = self.now + self.rng.choice((5, 50, 300))
         elif kind == 3 and self.rng.random() < 0.2:
             for pool in pools:
                 pool.alive = False
             for worker in host.workers:
-                self.kill_worker(worker)
+                self.kill_worker(worker, keeper=False)
         elif kind >= 4 and len(pools) < 3:
             self.new_pool(host)
 
-    def kill_worker(self, worker: Worker) -> None:
-        """The tree of its job goes on until somebody ends it: here the keeper, or whoever takes over."""
+    def kill_worker(self, worker: Worker, *, keeper: bool) -> None:
+        """The tree of its job goes on until somebody ends it: the keeper, or its pool, or whoever takes over."""
+        if keeper and worker.alive and worker.phase == "started":
+            self.end_run(worker, None)
         worker.alive = False
         self.tell(f"a worker of {worker.pool.id} is killed with {names([worker.claim] if worker.claim else [])}")
 
@@ -256,8 +262,12 @@ class World:
         assert worker.claim is not None
         if worker.phase == "given" and not worker.pool.alive:
             worker.clear()  # it writes its record, sees that nobody waits for it any more, and runs nothing
+        elif worker.phase == "given" and worker.disowned:
+            forget(worker.pool, worker.claim)
+            worker.clear()
         elif worker.phase == "given":
-            self.begin_run(worker)
+            if not self.lapsed(worker.pool):
+                self.begin_run(worker)
         elif worker.phase == "started":
             code = self.rng.choice((0, 0, 0, 1))
             outcome = Outcome(worker.stop or OutcomeKind.EXITED, code, self.wall, self.wall)
@@ -310,10 +320,10 @@ class World:
     def pool_step(self, pool: SimPool) -> None:
         self.bury(pool)
         dice = self.rng.random()
-        if dice < 0.6:
-            self.exchange(pool)
+        if dice < 0.2 or self.lapsed(pool):
+            self.heartbeat(pool)  # first, after a sleep: it may hold nothing any more
         elif dice < 0.8:
-            self.heartbeat(pool)
+            self.exchange(pool)
         else:
             self.sweep(pool)
         if not pool.alive:
