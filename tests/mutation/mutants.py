@@ -152,7 +152,7 @@ TRANSITIONS = of(
 )  # fmt: skip
 
 POOL = of(
-    "queuectl/work/pool.py",
+    "queuectl/work/ledger.py",
     ("token: what is forgotten", "if held is not None and held.token == claim.token:", "if held is not None:"),
     ("want", "want = max(0, free + settling - waiting)", "want = max(0, free + settling)"),
 )
