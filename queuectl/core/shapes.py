@@ -55,8 +55,19 @@ _SECRET = ("pass", "secret", "token", "key", "auth", "cred", "dsn")
 
 
 def masked(env: Any) -> dict[str, str]:
-    """Variables with the values of those that look like secrets as dots."""
-    return {name: "••••" if any(word in name.lower() for word in _SECRET) else value for name, value in env.items()}
+    """Variables with the values of those that look like secrets as dots, and passwords in addresses too."""
+    return {
+        name: "••••" if any(word in name.lower() for word in _SECRET) else _without_password(value)
+        for name, value in env.items()
+    }
+
+
+def _without_password(value: str) -> str:
+    if "://" not in value or "@" not in value:
+        return value
+    import re
+
+    return re.sub(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)", "••••", value)
 
 
 def attempt_shape(attempt: Attempt) -> dict[str, Any]:

@@ -343,7 +343,7 @@ def test_output_is_a_file_to_be_saved_and_never_a_page(desk: Desk) -> None:
 
 
 def test_values_that_look_like_secrets_are_dots(desk: Desk) -> None:
-    id = desk.enqueue(env={"API_TOKEN": "hunter2", "PLAIN": "seen"})
+    id = desk.enqueue(env={"API_TOKEN": "hunter2", "PLAIN": "seen", "DB": "pg://me:hunter2@db/x"})
     for text in (desk.page(f"/jobs/{id}"), desk.api("GET", f"/jobs/{id}").text, desk.page("/jobs")):
         assert "hunter2" not in text
-    assert "seen" in desk.page(f"/jobs/{id}")
+    assert "seen" in desk.page(f"/jobs/{id}") and "pg://••••@db/x" in desk.page(f"/jobs/{id}")
