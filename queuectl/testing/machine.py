@@ -630,6 +630,12 @@ class StorageMachine(RuleBasedStateMachine):
                     assert (size, said) == (len(said), reference.read_output(job.id, number, stream))
         if Ability.MOVING in self.abilities:
             assert [*storage.export()] == [*reference.export()]
+        if Ability.FAULTS in self.abilities:
+            groups = _list(storage.faults())
+            assert groups == _list(reference.faults())
+            for group in groups:
+                where = Where(faults=(group.fault,))
+                assert _pages(storage, where, 2) == _pages(reference, where, 2)
         first, last = NOW - SET_BACK, self.latest
         assert _list(storage.samples(first, last)) == _list(reference.samples(first, last))
         wrong = [finding for finding in storage.check() if finding.level == "error" or "wrong" in finding.text]

@@ -35,7 +35,11 @@ class Past:
         self._over: dict[tuple[int, int], Measured] = {}  # (width, start)
 
     def slots(self, storage: Storage, now: int, span: int, count: int, queue: str | None = None) -> list[Slot]:
-        """The last *span* ms in *count* slots of whole minutes; the last of them goes on."""
+        """The last *span* ms in *count* slots of whole minutes; the last of them goes on. *queue* None: of all."""
+        return of_queue(self.read(storage, now, span, count), queue)
+
+    def read(self, storage: Storage, now: int, span: int, count: int) -> dict[int, Measured]:
+        """The same for every queue at once: for ``of_queue``."""
         width = span // count // MINUTE * MINUTE
         end = now // width * width + width
         starts = range(end - width * count, end, width)
@@ -47,7 +51,7 @@ class Past:
                 _add(read[sample.minute * MINUTE // width * width], sample)
             known |= read
         self._remember(known, width, now)
-        return [Slot(start, known[start].get(queue, {})) for start in starts]
+        return {start: known[start] for start in starts}
 
     def _remember(self, known: dict[int, Measured], width: int, now: int) -> None:
         with self._lock:
@@ -56,6 +60,10 @@ class Past:
                     self._over[width, start] = measured
             while len(self._over) > SLOTS_MOST:
                 del self._over[min(self._over, key=lambda key: key[1])]
+
+
+def of_queue(read: dict[int, Measured], queue: str | None) -> list[Slot]:
+    return [Slot(start, measured.get(queue, {})) for start, measured in read.items()]
 
 
 def _add(measured: Measured, sample: Sample) -> None:

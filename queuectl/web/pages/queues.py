@@ -12,6 +12,7 @@ from queuectl.core.figures import RUNS, summary
 from queuectl.core.specs import check_queue
 from queuectl.web.charts import spark
 from queuectl.web.pages.overview import RANGES, merged
+from queuectl.web.past import of_queue
 from queuectl.web.site import queue, site
 from queuectl.web.words import now_ms
 
@@ -28,8 +29,9 @@ def index() -> str:
     storage, now = site().storage, now_ms()
     stats = storage.stat()
     drawn = {}
+    past = site().past.read(storage, now, *RANGES["24h"])
     for stat in stats[:DRAWN]:
-        slots = site().past.slots(storage, now, *RANGES["24h"], queue=stat.name)
+        slots = of_queue(past, stat.name)
         run = summary(merged(slots, *RUNS))
         drawn[stat.name] = (spark([slot.count(*RUNS) for slot in slots]), run["p95"])
     return render_template("queues.html", stats=stats, drawn=drawn, State=State)

@@ -33,7 +33,8 @@ def index() -> str:
         name = None
     slots = site().past.slots(storage, now_ms(), *RANGES[chosen], queue=name)
     wait, run = merged(slots, "wait"), merged(slots, *RUNS)
-    completed, dead = merged(slots, "completed").total(), merged(slots, "dead").total()
+    ended = {ending: sum(slot.count(ending) for slot in slots) for ending in ENDINGS}
+    completed, dead = ended["completed"], ended["dead"]
     return render_template(
         "stats.html",
         ranges=list(RANGES),
@@ -41,7 +42,6 @@ def index() -> str:
         queues=[stat.name for stat in stats],
         queue=name,
         chart=throughput(slots),
-        attempts=[(ending, merged(slots, ending).total()) for ending in ENDINGS],
         success=completed / (completed + dead) if completed + dead else None,
         rows=[
             ("wait", "from due to started", summary(wait)),
