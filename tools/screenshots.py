@@ -57,14 +57,27 @@ LATER = [
 
 def main() -> int:
     chosen = sys.argv[1:] or list(PAGES)
-    with tempfile.TemporaryDirectory() as folder:
-        scene = Scene(Path(folder))
+    folder = place()
+    try:
+        scene = Scene(folder)
         try:
             scene.prepare()
             shoot(scene.url, chosen)
         finally:
             scene.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def place() -> Path:
+    """A folder whose name may be seen in a picture, where it can be had."""
+    folder = Path("/srv/shop")
+    try:
+        folder.mkdir()
+    except OSError:
+        return Path(tempfile.mkdtemp())
+    return folder
 
 
 class Scene:

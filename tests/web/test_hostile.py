@@ -121,7 +121,7 @@ def test_no_hostile_text_runs_when_a_page_is_refreshed(hostile: Served, browser:
         with page.expect_response(lambda answer: answer.request.resource_type == "fetch") as fetched:
             hostile.app.storage.enqueue([NewJob("echo news")])
         assert fetched.value.status == 200
-        page.wait_for_function("document.querySelector('#live')")
+        page.locator("#live-state:not(.held)").wait_for()
         assert page.evaluate("window.canary") is None, path
     context.close()
 

@@ -10,6 +10,9 @@
   let source = null, pending = false, busy = false, again = false, poll = null, opened = false;
   const topics = new Set((live.dataset.topics || "").split(" ").filter(Boolean));
 
+  const menu = document.querySelector(".bar nav"), current = menu && menu.querySelector("[aria-current]");
+  if (current) menu.scrollLeft = current.offsetLeft - menu.offsetLeft - (menu.clientWidth - current.clientWidth) / 2;
+
   function show(state, word) {
     sign.hidden = false;
     sign.className = "live " + state;
