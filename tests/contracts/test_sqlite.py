@@ -56,7 +56,7 @@ class TestSQLiteStorageWithNormalDurability(StorageSuite):
     def open_copy(self) -> Callable[[str], SQLiteStorage]:
         return SQLiteStorage
 
-    model_examples = target(100, 5000)
+    model_examples = target(200, 5000)
     model_seeded = not FULL
 
     @pytest.fixture
