@@ -50,6 +50,7 @@ class Server:
         prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
         settings = app.config.dashboard
         self._inner: Any = None
+        self._warming: threading.Thread | None = None
         try:
             self._server: Any = create_server(
                 self._answer,
@@ -86,13 +87,11 @@ class Server:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._ended)
-        warming = threading.Thread(target=self.site.warm, name="warm", daemon=True)
-        warming.start()
+        self._warming = threading.Thread(target=self.site.warm, name="warm", daemon=True)
+        self._warming.start()
         try:
             self._server.run()
         finally:
-            self.site.watcher.close()
-            warming.join(15)
             self.close()
 
     def _ended(self, number: int, frame: object) -> None:
@@ -103,6 +102,9 @@ class Server:
         self._server.close()
 
     def close(self) -> None:
+        """Let nobody in any more, and release everything. Idempotent."""
         self.site.watcher.close()
+        if self._warming is not None:
+            self._warming.join(15)
         self._server.close()
         self.site.close()

@@ -86,8 +86,11 @@ class Site:
         if app is not None:
             self._local.app = None
             with self._lock:
-                self._apps.remove(app)
-            app.close()
+                ours = app in self._apps  # else close() has it
+                if ours:
+                    self._apps.remove(app)
+            if ours:
+                app.close()
 
     def warm(self) -> None:
         """Read what charts and figures need of the past, before somebody waits for it. A thread of its own."""
@@ -101,6 +104,9 @@ class Site:
                 self.exposition.text("")
         except QueueCTLError:  # the pages will say it
             pass
+        except Exception:
+            if not self.watcher.closing:  # else its storage was closed under it
+                raise
         finally:
             self.release()
 

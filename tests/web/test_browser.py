@@ -176,3 +176,19 @@ def test_axe_finds_nothing_serious_on_any_page(driver: Driver, browser: Any, the
         context.close()
     dashboard.close()
     assert not found, "\n".join(map(str, found))
+
+
+def test_drain_lets_a_pool_end_what_it_runs(driver: Driver, dashboard: Dashboard, page: Any) -> None:
+    pool = driver.start("--count", "1")
+    fifo = driver.folder / "pipe"
+    os.mkfifo(fifo)
+    id = driver.enqueue("read line < pipe")
+    driver.worker_of(id)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(f"{dashboard.url}/workers")
+    page.get_by_role("button", name="Drain").click()
+    awaits(page, "takes no more jobs", "main")
+    fifo.write_text("done\n")
+    assert pool.end() == 0
+    assert driver.job(id)["state"] == "completed"
+    awaits(page, "No worker is running")
