@@ -61,7 +61,7 @@ def install(say: Callable[[str], None]) -> None:
         if not VENV.exists():
             _quiet([sys.executable, "-m", "venv", "--without-pip", str(VENV)])
         for name in wanted:  # one by one: what fails takes no other with it
-            pip = [sys.executable, "-m", "pip", "-q", "--python", str(VENV / "bin" / "python")]
+            pip = [_python_with_pip(), "-m", "pip", "-q", "--python", str(VENV / "bin" / "python")]
             if trouble := _quiet([*pip, "--disable-pip-version-check", "install", *MODULES[name].split()]):
                 say(f"{name}: {trouble}")
     packages = [package for name, package in PROGRAMS.items() if program(name) is None]
@@ -72,6 +72,12 @@ def install(say: Callable[[str], None]) -> None:
             for package in packages:
                 if trouble := _quiet(["apt-get", "-qy", "--no-install-recommends", "install", package]):
                     say(f"{package}: {trouble}")
+
+
+def _python_with_pip() -> str:
+    """This interpreter, or that which its environment was made from: the project's own environment has no pip."""
+    base = getattr(sys, "_base_executable", sys.executable)
+    return sys.executable if _quiet([sys.executable, "-m", "pip", "--version"]) is None else base
 
 
 def _quiet(argv: Sequence[str]) -> str | None:

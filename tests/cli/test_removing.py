@@ -76,7 +76,7 @@ COMMANDS = [
     (["prune", "--older-than", "30d", "--state", "dead"], {"died"}),
     (["prune", "--older-than", "0", "--state", "dead", "--state", "completed"], {"old", "new", "died", "died2"}),
 ]
-EACH = pytest.mark.parametrize(("words", "goes"), COMMANDS, ids=" ".join)
+EACH = pytest.mark.parametrize(("words", "goes"), COMMANDS, ids=[" ".join(words) for words, _goes in COMMANDS])
 
 
 @EACH
