@@ -45,12 +45,12 @@ KINDS = {
 }
 # The leader itself forks no more once the bomb goes off: a shell that cannot fork gives up.
 BOMBS = {
-    "pipe bomb": "f() { : MARK; f | f & }; f; echo up >> UP; exec sleep 1000.MARK",
+    "pipe bomb": "(f() { : MARK; f | f & }; f) & echo up >> UP; exec sleep 1000.MARK",
     "daemon bomb": (
         "(setsid sh -c 'g() { (setsid sleep 5.MARK &); g & g & wait; }; g' &); echo up >> UP; exec sleep 1000.MARK"
     ),
     "sleeper bomb": (
-        "for i in 1 2 3; do (while :; do (sleep 5.MARK &); done) & done; echo up >> UP; exec sleep 1000.MARK"
+        "(for i in 1 2 3; do (while :; do (sleep 5.MARK &); done) & done) & echo up >> UP; exec sleep 1000.MARK"
     ),
 }
 
