@@ -187,6 +187,19 @@ def is_same(pid: int, inode: int) -> bool:
         os.close(pidfd)
 
 
+def started_at(pid: int) -> float | None:
+    """When a process was started, on the wall clock as it is set now; None if it is gone or nobody can tell."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+        up = time.clock_gettime(time.CLOCK_BOOTTIME)
+    except (OSError, ValueError, IndexError):
+        return None
+    return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def boot_id() -> str:
     """This boot of this host; pids and inodes of another one mean nothing."""
     try:
@@ -208,8 +221,12 @@ def pid_namespace() -> int:
 
 
 def marked(mark: str, sessions: Collection[int] = ()) -> list[int]:
-    """Live processes with *mark* (``NAME=value``) in their environment or in one of *sessions*, zombies left out."""
+    """Live processes with *mark* (``NAME=value``) in their environment or in one of *sessions*, zombies left out.
+
+    Not those of a session that bear another mark of the same name: they are somebody else's.
+    """
     needle = mark.encode()
+    name = needle.partition(b"=")[0] + b"="
     found = []
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if not entry.isdigit():
@@ -219,15 +236,23 @@ def marked(mark: str, sessions: Collection[int] = ()) -> list[int]:
                 state, _, _, session = file.read().rpartition(b")")[2].split()[:4]
             if state in (b"Z", b"X"):
                 continue
-            if int(session) not in sessions:
-                with open(f"/proc/{entry}/environ", "rb") as file:
-                    if needle not in file.read().split(b"\0"):
-                        continue
+            marks = _variables(entry, name)
+            if needle not in marks and (marks or int(session) not in sessions):
+                continue
         except (OSError, ValueError):
             continue
         if int(entry) != os.getpid():
             found.append(int(entry))
     return found
+
+
+def _variables(pid: str, name: bytes) -> list[bytes]:
+    """What a process was given under *name* (``NAME=``); nothing if it is not ours to ask."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return [word for word in file.read().split(b"\0") if word.startswith(name)]
+    except OSError:
+        return []
 
 
 def end_marked(mark: str, sessions: Collection[int] = (), *, deadline: float = TREE_DEADLINE) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from queuectl.api import trees
 from queuectl.api.model import Claim, Outcome, OutcomeKind
 from queuectl.core import transitions, wire
-from queuectl.core.rundir import DECIDED, ENDED, WORKER_SUFFIX, PoolRecord, WorkerRecord
+from queuectl.core.rundir import DECIDED, ENDED, WORKER_SUFFIX, JobRecord, PoolRecord, WorkerRecord
 
 from .ledger import Unsettled
 from .output import Limits, finish
@@ -27,20 +27,22 @@ if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
 STREAMS = ("stdout", "stderr")
+#: A leader was spawned no earlier and no later than so many seconds after its record says that the job was started.
+CLOCK_ERROR, SPAWNED_BY = 2.0, 60.0
 
 
 def from_record(
-    claim: Claim, record: WorkerRecord | None, limits: Limits, rng: Random, *, swept: bool, same_boot: bool = True
+    claim: Claim, record: WorkerRecord | None, limits: Limits, rng: Random, *, swept: bool, never_ran: bool = True
 ) -> Unsettled:
     """What becomes of a claim whose worker is dead and whose tree has been ended.
 
     *record* is the dead worker's; None if no worker has a record of the claim. *swept*: somebody saw the worker die.
-    Without *same_boot* a missing record proves nothing, and the claim counts as lost.
+    Without *never_ran* a missing record proves nothing, and the claim counts as lost.
     """
     remove = files_of(record) if record is not None else ()
     job = record.job if record is not None else None
     if record is None or job is None or (job.id, job.attempt) != (claim.job.id, claim.job.attempts):
-        if same_boot:
+        if never_ran:
             return Unsettled(claim, transitions.release(claim), remove=remove)
         lost = transitions.settle(claim, Outcome(OutcomeKind.LOST), swept=False, rng=rng)
         return Unsettled(claim, lost, remove=remove)
@@ -136,9 +138,18 @@ def end_left(record: WorkerRecord) -> int:
         return 0
     if record.cgroup:
         trees.end_cgroup(record.cgroup)
-    kind, _, pid = record.job.ident.partition(":")
-    sessions = (int(pid),) if kind == "pid" and pid.isdigit() else ()
-    left = trees.end_marked(record.mark, sessions)
+    left = trees.end_marked(record.mark, _sessions(record.job))
     if record.cgroup:
         trees.remove_cgroup(record.cgroup)
     return left
+
+
+def _sessions(job: JobRecord) -> tuple[int, ...]:
+    """The session of a job's leader, unless a later process leads one under the same number."""
+    kind, _, pid = job.ident.partition(":")
+    if kind != "pid" or not pid.isdigit():
+        return ()
+    born = trees.started_at(int(pid))
+    if born is not None and not job.started_at - 1000 * CLOCK_ERROR < 1000 * born < job.started_at + 1000 * SPAWNED_BY:
+        return ()
+    return (int(pid),)

@@ -25,11 +25,12 @@ from queuectl.api.errors import ConfigError, PluginError, QueueCTLError, Storage
 from queuectl.api.model import Event, Exchange, Held, Outcome, OutcomeKind, State, Turn
 from queuectl.api.model import Pool as PoolRow
 from queuectl.core import transitions, wire
-from queuectl.core.rundir import PoolRecord, WorkerRecord, read_worker
+from queuectl.core.rundir import POOL_SUFFIX, PoolRecord, WorkerRecord, read_worker
 
 from . import channel as words
 from . import supervisor
 from .crew import Crew
+from .inheritance import SUFFIX as INHERITED_SUFFIX
 from .ledger import Ledger, Unsettled
 from .legacy import STREAMS, files_of, from_record, here, remove
 from .output import Limits
@@ -200,7 +201,8 @@ class Pool:
             self._listener.close()
         self.takeover.release()
         if not self.ledger.held:
-            remove([os.path.join(self.run_dir, f"{self.id}.pool")])
+            stem = os.path.join(self.run_dir, self.id)
+            remove([stem + INHERITED_SUFFIX, stem + POOL_SUFFIX])
         os.close(self._lock)
 
     # -- the loop -----------------------------------------------------------------------------------
@@ -578,7 +580,7 @@ class Pool:
         reached("pool.beat")
         for id in pulse.lost:
             self._disown(id)
-        if pulse.found:
+        if not self.takeover.owns_up_to(pulse.found) and pulse.found:
             self.ledger.take(pulse.found)
             self._hand_out()
         for id in pulse.cancel:

@@ -24,11 +24,12 @@ from queuectl.core.rundir import (
     read_worker,
 )
 
+from .inheritance import Inheritance, inherited_by, path_of
 from .legacy import end_left, files_of, from_record, here, remove
 from .points import reached
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
     from random import Random
 
     from queuectl.api.model import Claim
@@ -65,6 +66,8 @@ class Takeover:
         self.orphans: dict[str, Claim] = {}
         self.sweep_at = 0.0
         self._inherit_at = 0.0
+        self._inheritance = Inheritance(run_dir, pool, ledger)
+        self._unheard = False  # claims may have been adopted, but the storage's answer was lost
         self._swept = False
         self._suspects: frozenset[str] = frozenset()
         self._watched: dict[int, str] = {}  # descriptors of the processes of other pools, to hear of their end
@@ -80,6 +83,9 @@ class Takeover:
         """Look for dead pools and inherit what they held; settle orphans that have ended. StorageError: in a while.
 
         Workers that were *adopted* keep their files: one that has just died is still to be settled from its record.
+
+        What dead workers left running is ended first, whoever will take over from their pools: this pool may be given
+        a later attempt of the same job, and no two attempts overlap on one host.
         """
         self.sweep_at = now + SWEEP_EVERY
         self.ledger.keep(self._grown_up())
@@ -87,14 +93,16 @@ class Takeover:
         alive = [record for record in records if record.alive]
         dead = [record for record in records if not record.alive]
         self._watch(alive, poll)
+        names = frozenset(record.id for record in dead)
         if now >= self._inherit_at:
+            self._end_trees(None)
             self._inherit_at = now + INHERIT_EVERY
             self._inherit(records)
-        names = frozenset(record.id for record in dead)
         if names - self._suspects:
             # A dying process closes its lock and its sockets one after the other: look twice before believing it.
             self.sweep_at = now + AGAIN
         elif dead:
+            self._end_trees(names)
             self._take_over(alive, dead, now, adopted)
         self._suspects = names
         self._swept = True
@@ -137,8 +145,30 @@ class Takeover:
     def _inherit(self, known: Sequence[PoolRecord]) -> None:
         """Adopt the claims of pools that have no record here and whose lease has run out: another host's, or none's."""
         alive = [*(record.id for record in known), self.pool]
-        claims = self.storage.reap(self.pool, alive=alive, lease=self.lease)
-        self._sort(claims, same_boot=False)
+        self._inheritance.expect()
+        reached("takeover.inheriting")
+        claims = self._reap(alive=alive)
+        reached("takeover.inherited")
+        self._inheritance.note(claims)
+        self._sort(claims, never_ran=_nothing)
+
+    def _reap(self, *, dead: Sequence[str] = (), alive: Sequence[str] = ()) -> Sequence[Claim]:
+        self._unheard = True
+        claims = self.storage.reap(self.pool, dead=dead, alive=alive, limit=TAKE_OVER, lease=self.lease)
+        self._unheard = False
+        return claims
+
+    def owns_up_to(self, found: Sequence[Claim]) -> bool:
+        """Whether claims that the storage says are ours, and we never heard of, may have been adopted: they are then.
+
+        Only what was claimed, and not heard of, is certain never to have run.
+        """
+        if not self._unheard:
+            return False
+        self._unheard = False
+        self._inheritance.note(found)
+        self._sort(found, never_ran=_nothing)
+        return True
 
     def _take_over(
         self, alive: Sequence[PoolRecord], dead: Sequence[PoolRecord], now: float, adopted: Container[str]
@@ -151,15 +181,11 @@ class Takeover:
         # Other hosts' pools are spared here, whatever their lease: that no record of this host names their claims does
         # not prove that these never ran. ``_inherit`` takes them as lost.
         spared = {self.pool, *(record.id for record in alive), *(pool.id for pool in self.storage.pools())}
-        claims = self.storage.reap(
-            self.pool,
-            dead=[record.id for record in dead],
-            alive=[*spared],
-            limit=TAKE_OVER,
-            lease=self.lease,
-        )
+        elsewhere = inherited_by(self.run_dir, [record.id for record in dead])
+        claims = self._reap(dead=[record.id for record in dead], alive=[*spared])
         reached("takeover.adopted")
-        self._sort(claims, same_boot=all(here(record) for record in dead))
+        same_boot = all(here(record) for record in dead)
+        self._sort(claims, never_ran=lambda claim: same_boot and not elsewhere(claim))
         reached("takeover.sorted")
         if not claims and not self.ledger.unsettled:
             reached("takeover.settled")
@@ -167,10 +193,11 @@ class Takeover:
             reached("takeover.cleaned")
             self.release()
 
-    def _sort(self, claims: Sequence[Claim], *, same_boot: bool) -> None:
+    def _sort(self, claims: Sequence[Claim], *, never_ran: Callable[[Claim], bool]) -> None:
         """Settle what can be settled of adopted claims; those whose worker still lives are orphans.
 
-        *same_boot*: their pool was one of this host and this boot, so that a claim without a record never ran.
+        *never_ran* tells of a claim that no record names what that proves: it is so if only pools of this host and
+        this boot have held it.
         """
         self.ledger.hold(claims)
         workers = {
@@ -187,7 +214,8 @@ class Takeover:
                 self._end_left(record)
                 reached("takeover.tree-ended")
             swept = record is not None and record.swept
-            self.ledger.keep([from_record(claim, record, self.limits, self.rng, swept=swept, same_boot=same_boot)])
+            entry = from_record(claim, record, self.limits, self.rng, swept=swept, never_ran=never_ran(claim))
+            self.ledger.keep([entry])
 
     def _grown_up(self) -> list[Unsettled]:
         """What became of orphans whose worker has ended since."""
@@ -203,9 +231,16 @@ class Takeover:
             entries.append(from_record(claim, record, self.limits, self.rng, swept=swept))
         return entries
 
+    def _end_trees(self, pools: Container[str] | None) -> None:
+        """End what the dead workers of *pools* (None: of all) have left, unless their keeper has done so."""
+        for record in list_workers(self.run_dir):
+            if not record.alive and not record.swept and (pools is None or record.pool in pools):
+                self._end_left(record)
+
     def _end_left(self, record: WorkerRecord) -> None:
-        end_left(record)
-        self._ended.add(record.path)
+        if record.path not in self._ended:
+            end_left(record)
+            self._ended.add(record.path)
 
     def clean(self, dead: Iterable[PoolRecord], adopted: Container[str]) -> None:
         """Remove the files of dead pools, and of their dead workers. When all is stored."""
@@ -213,8 +248,7 @@ class Takeover:
         for record in list_workers(self.run_dir):
             if record.alive or record.pool not in gone or record.id in adopted or record.path in self.orphans:
                 continue
-            if record.job is not None and record.path not in self._ended:
-                end_left(record)  # its job was another host's by then, or is settled; what it started is still ours
+            self._end_left(record)  # its job may be another host's by now, or settled; what it started is still ours
             if record.cgroup and here(record):
                 trees.remove_cgroup(record.cgroup)
             remove(files_of(record))
@@ -222,7 +256,8 @@ class Takeover:
         remove(dead_keepers(self.run_dir))
         reached("takeover.workers-cleaned")
         for pool in gone:
-            remove([os.path.join(self.run_dir, pool + ".wake"), os.path.join(self.run_dir, pool + POOL_SUFFIX)])
+            stem = os.path.join(self.run_dir, pool)
+            remove([stem + ".wake", path_of(self.run_dir, pool), stem + POOL_SUFFIX])
 
     # -- one at a time --------------------------------------------------------------------------------
 
@@ -245,3 +280,8 @@ class Takeover:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _nothing(_claim: Claim) -> bool:
+    """What proves nothing of any claim."""
+    return False

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import secrets
 import signal
 from pathlib import Path
 
 import pytest
 from driver import Driver, processes_with, until
 
-from queuectl.core.rundir import list_workers
+from queuectl.api.model import Outcome, OutcomeKind, Turn
+from queuectl.builtin.sqlite.storage import SQLiteStorage
+from queuectl.core import transitions
+from queuectl.core.rundir import list_pools, list_workers
 
 
 def journal(driver: Driver) -> list[str]:
@@ -143,6 +148,42 @@ def test_everything_dies_at_once(driver: Driver, env: dict[str, str]) -> None:
     assert processes_with("1000.4713") == []
     assert [driver.job(id)["attempts"] for id in ids] == [2, 2, 2]
     assert sorted(journal(driver)) == ["1", "1", "1", "2", "2", "2"]
+
+
+@pytest.mark.parametrize("pool", ["dead", "stopped"])
+def test_what_the_dead_left_is_ended_before_a_later_attempt_begins(driver: Driver, pool: str) -> None:
+    """Another host has made the job due again; and here nobody takes over."""
+    driver.env["QUEUECTL_NO_CGROUP"] = "1"
+    folder, mark = driver.folder, f"1000.{secrets.randbelow(10**12)}"
+    left = f"setsid sh -c 'echo $$ > {folder}/left; exec sleep {mark}'"
+    is_there = f"grep -q sleep /proc/$(cat {folder}/left)/cmdline"
+    id = driver.enqueue(
+        noted(
+            driver,
+            f'if [ "$QUEUECTL_ATTEMPT" = 1 ]; then ({left} &); sleep {mark}; '
+            f"elif {is_there}; then echo overlap >> {folder}/journal; fi",
+        )
+    )
+    first = driver.start("--count", "1")
+    worker = driver.worker_of(id)
+    until(lambda: len(sleepers(mark)) == 2, "both processes are up")
+    first.signal(signal.SIGSTOP if pool == "stopped" else signal.SIGKILL)
+    for pid in (parent_of(worker["pid"]), worker["pid"]):
+        os.kill(pid, signal.SIGKILL)
+    storage = SQLiteStorage(str(driver.db))
+    (claim,) = storage.reap("elsewhere", dead=[record.id for record in list_pools(str(driver.run_dir))])
+    storage.exchange(Turn("elsewhere", (transitions.settle(claim, Outcome(OutcomeKind.LOST), swept=False),)))
+    storage.close()
+    try:
+        with (driver.run_dir / "takeover.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            driver.start("--count", "1")
+            driver.await_state(id, "completed")
+        assert journal(driver) == ["1", "2"]
+        assert processes_with(mark) == []
+    finally:
+        for pid in processes_with(mark):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_what_a_pool_claimed_and_never_handed_over_is_no_attempt(driver: Driver) -> None:

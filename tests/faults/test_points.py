@@ -19,6 +19,8 @@ import pytest
 from driver import Driver, PoolProcess, until
 from targets import report
 
+from queuectl.api.model import Turn
+from queuectl.builtin.sqlite.storage import SQLiteStorage
 from queuectl.core.rundir import list_pools, list_workers
 
 SOURCES = Path(__file__).resolve().parents[2] / "queuectl"
@@ -67,6 +69,7 @@ GROUPS = {
             "takeover.cleaned",
         ),
     ),
+    "pool, inheriting from another host": Group("inheritance", ("takeover.inheriting", "takeover.inherited")),
     "keeper": Group("deadly_work", ("keeper.asked", "keeper.forked", "keeper.tree-ended")),
     "keeper, burying": Group("deadly_work", ("keeper.swept", "keeper.told")),
     "worker, without a job": Group("work", ("worker.listening", "worker.born", "worker.hi-sent")),
@@ -150,6 +153,16 @@ class Story:
             open_gate()
             self.drain()
             assert before <= set(self.struck)
+
+    def inheritance(self) -> None:
+        """A pool of another host held a job, and may have run it, when its lease ran out."""
+        self.put(SHORT)
+        storage = SQLiteStorage(str(self.driver.db))
+        (claim,) = storage.exchange(Turn("elsewhere", want=1, lease=0.001)).claims
+        storage.close()
+        self.planned_losses += 1
+        self.drain()
+        assert self.driver.job(claim.job.id)["attempts"] == 2, "the number of an attempt is given only once"
 
     def await_hit(self, pool: PoolProcess) -> None:
         """Wait until the pool has ended, every point was struck, or a takeover has left nothing of the dead pools."""

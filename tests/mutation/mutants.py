@@ -157,6 +157,16 @@ POOL = of(
     ("want", "want = max(0, free + settling - waiting)", "want = max(0, free + settling)"),
 )
 
+TAKEOVER = of(
+    "queuectl/work/takeover.py",
+    ("inherited: written down first", "self._inheritance.expect()", "pass"),
+    ("inherited: is read", "same_boot and not elsewhere(claim)", "same_boot"),
+    ("inherited: an answer that was lost", "self._unheard = True", "pass"),
+    ("trees: before a claim", "            self._end_trees(None)\n", "            pass\n"),
+    ("trees: before files", "            self._end_left(record)  # its job", "            # its job"),
+    ("files of the adopted", "or record.id in adopted or", "or"),
+)  # fmt: skip
+
 SUITES = (
     Suite(
         "SQLite",
@@ -171,4 +181,15 @@ SUITES = (
     Suite("the reference", ("tests/contracts/test_memory.py",), MEMORY),
     Suite("transitions", ("tests/unit/test_transitions.py",), TRANSITIONS),
     Suite("the pool", ("tests/unit/test_pool_decisions.py",), POOL),
+    Suite(
+        "taking over",
+        (
+            "tests/work/test_takeover_cleaning.py",
+            "tests/faults/test_deaths.py",
+            "tests/faults/test_points.py",
+            "-k",
+            "takeover_cleaning or dead_left or inheriting",
+        ),
+        TAKEOVER,
+    ),
 )

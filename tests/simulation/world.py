@@ -86,6 +86,22 @@ class SimPool:
         self.orphans: dict[str, tuple[Claim, Worker]] = {}
         self.renewed = 0  # the monotonic clock, when it last knew that its lease was renewed
         self.dead_seen: frozenset[str] = frozenset()
+        # What it wrote down for whoever takes over from it, and whether it missed the reply when it inherited.
+        self.own: set[tuple[str, int]] | None = None
+        self.inherited: set[tuple[str, int]] = set()
+        self.unheard = False
+
+    def expect(self) -> None:
+        held = {key(claim) for claim in self.held.values()}
+        self.inherited &= held
+        self.own = held - self.inherited
+
+    def note(self, claims: Sequence[Claim]) -> None:
+        self.own = None
+        self.inherited.update(map(key, claims))
+
+    def had_from_elsewhere(self, claim: Claim) -> bool:
+        return key(claim) in self.inherited if self.own is None else key(claim) not in self.own
 
 
 class Host:
@@ -415,9 +431,14 @@ class World:
         pool.renewed = self.mono
         for id in pulse.lost:
             self.disown(pool, id)
-        for claim in pulse.found:
-            pool.held[claim.job.id] = claim
-            pool.waiting.append(claim)
+        if pool.unheard:
+            pool.unheard = False
+            pool.note(pulse.found)
+            self.take_over(pool, pulse.found, same_host=False)
+        else:
+            for claim in pulse.found:
+                pool.held[claim.job.id] = claim
+                pool.waiting.append(claim)
         for id in pulse.cancel:
             self.cancel(pool, id)
 
@@ -468,13 +489,15 @@ class World:
             if not claims:
                 self.clean(pool)
         else:
+            pool.expect()
             claims = self.storage.reap(pool.id, alive=[*living, *dead], lease=LEASE, now=self.wall)
+            if self.faults and self.rng.random() < 0.1:
+                self.tell(f"{pool.id} does not hear that it has adopted {names(claims)}")
+                pool.unheard = True
+                pool.alive = self.rng.random() < 0.5  # the reply is lost, or its reader
+                return
+            pool.note(claims)
             self.take_over(pool, claims, same_host=False)
-            # In one step, though a kill could come between. Then the next pool of this host finds claims of a dead pool
-            # of its own that no record here names, takes them for never started, and gives an attempt's number twice.
-            settlements = tuple([settlement for _, settlement, _ in pool.unsettled])
-            if claims:
-                self.storage.exchange(Turn(pool.id, settlements, lease=LEASE, now=self.wall))
 
     def take_over(self, pool: SimPool, claims: Sequence[Claim], *, same_host: bool) -> None:
         workers = {
@@ -488,8 +511,11 @@ class World:
             worker = workers.get((claim.job.id, claim.job.attempts))
             if worker is None:
                 lost = transitions.settle(claim, Outcome(OutcomeKind.LOST), swept=False, rng=self.rng)
-                pool.unsettled.append((claim, transitions.release(claim) if same_host else lost, None))
-                if not same_host:
+                never_ran = same_host and not any(
+                    other.had_from_elsewhere(claim) for other in pool.host.pools if not other.alive
+                )
+                pool.unsettled.append((claim, transitions.release(claim) if never_ran else lost, None))
+                if not never_ran:
                     self.losses[claim.job.id] += 1
             elif worker.alive:
                 worker.pool, worker.claim, worker.reported = pool, claim, False
@@ -505,6 +531,8 @@ class World:
                 if worker.phase == "started":
                     self.end_run(worker, None)
                 pool.host.workers.remove(worker)
+        if not pool.unsettled:
+            pool.host.pools = pool.host.living()
 
     # -- what must hold ---------------------------------------------------------------------------
 
@@ -553,6 +581,10 @@ def holds(pool: SimPool, claim: Claim) -> bool:
     """Under this token; it may hold the same job under a later one by now."""
     held = pool.held.get(claim.job.id)
     return held is not None and held.token == claim.token
+
+
+def key(claim: Claim) -> tuple[str, int]:
+    return claim.job.id, claim.job.attempts
 
 
 def forget(pool: SimPool, claim: Claim) -> None:
