@@ -18,7 +18,7 @@ from queuectl.api.providers import Option
 from queuectl.core.config import Config
 from queuectl.core.options import Entry, Origin, check_table
 from queuectl.core.plugins import BUILTIN, OFFERS, load_object, offered
-from queuectl.core.schema import KINDS, QUEUE_OPTIONS, SECTIONS, USE
+from queuectl.core.schema import KINDS, QUEUE_OPTIONS, ROUTE_OPTIONS, SECTIONS, USE
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "queuectl.toml"
@@ -50,13 +50,13 @@ def keys_in(text: str) -> set[str]:
 
 def test_the_example_has_every_table_and_every_key_and_none_that_there_is_not() -> None:
     texts = sections()
-    wanted = {**SECTIONS, **built_in_options(), "queues.nightly": QUEUE_OPTIONS}
+    wanted = {**SECTIONS, **built_in_options(), "queues.nightly": QUEUE_OPTIONS, "routes.bad-news": ROUTE_OPTIONS}
     for table, options in wanted.items():
         assert table in texts, f"queuectl.toml has no [{table}]"
         text = texts[table].split("\n\n")[0] if table == "plugins" else texts[table]
         assert keys_in(text) == {option.name for option in options}, table
     tables = {name.split(".")[0] for name in texts}
-    assert tables == {*SECTIONS, *KINDS, "queues"}
+    assert tables == {*SECTIONS, *KINDS, "queues", "routes"}
     assert any(USE.name in keys_in(text) for text in texts.values())
 
 

@@ -143,6 +143,7 @@ def config_page() -> str:
     for name, options in schema.SECTIONS.items():
         lines += table_section(f"[{name}]", f"{vars(schema)[SECTION_RECORDS[name]].__doc__}", options)
     lines += table_section("[queues.NAME]", f"{schema.QueueConfig.__doc__}", schema.QUEUE_OPTIONS)
+    lines += table_section("[routes.NAME]", f"{schema.RouteConfig.__doc__}", schema.ROUTE_OPTIONS)
     lines += [
         "# Components",
         "",
@@ -170,6 +171,7 @@ SECTION_RECORDS = {
     "jobs": "Jobs",
     "worker": "Worker",
     "output": "Output",
+    "outbox": "Outbox",
     "dashboard": "Dashboard",
     "plugins": "PluginsConfig",
 }

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 PRIORITY_LOWEST, PRIORITY_HIGHEST = -1000, 1000
 RUN_AT_LATEST = 4_102_444_800_000  # 2100-01-01: a storage may rely on run_at fitting 42 bits
@@ -231,6 +231,29 @@ class Event(NamedTuple):
     at: int
     job: Job
     outcome: Outcome | None = None
+    delivery: str = ""  # from the outbox: the same each time it is told to that notifier; empty when it is told live
+
+
+class Route(NamedTuple):
+    """Which events are kept for one durable notifier. An empty tuple does not restrict; those given must all hold."""
+
+    target: str  # name of the notifier's instance
+    events: tuple[str, ...] = ()  # kinds
+    queues: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()  # any of them
+
+    def wants(self, kind: str, spec: NewJob) -> bool:
+        """Whether an event of this kind is to be told, of a job that was asked for like this."""
+        return (
+            (not self.events or kind in self.events)
+            and (not self.queues or spec.queue in self.queues)
+            and (not self.tags or any(tag in self.tags for tag in spec.tags))
+        )
+
+
+def targets_of(routes: Iterable[Route], kind: str, spec: NewJob) -> list[str]:
+    """Whom an event is kept for, each once, in the order of the routes."""
+    return list(dict.fromkeys([route.target for route in routes if route.wants(kind, spec)]))
 
 
 class Delivery(NamedTuple):
@@ -238,7 +261,22 @@ class Delivery(NamedTuple):
 
     target: str  # name of the notifier's instance
     event: Event
-    id: int = 0  # given by the storage
+    id: int = 0  # given by the storage, like the rest
+    at: int = 0  # when it was stored
+    tries: int = 0  # how often it was taken to be told, this time included
+
+
+class OutboxStat(NamedTuple):
+    """What waits for one target, and what became of the rest."""
+
+    target: str
+    waiting: int = 0
+    oldest_at: int | None = None  # when the one that was stored first was stored, of those that wait
+    due_at: int | None = None  # when the first of them may be taken
+    delivered: int = 0  # ever
+    dropped: int = 0  # ever: nobody could be told in time
+    error: str = ""  # why the last delivery failed; empty once one has arrived since
+    error_at: int | None = None
 
 
 class Settlement(NamedTuple):
@@ -261,7 +299,7 @@ class Settlement(NamedTuple):
     stdout: bytes | None = None  # at most INLINE_OUTPUT; None: none, or what ``keep_output``, ``put_output`` kept
     stderr: bytes | None = None
     then: tuple[NewJob, ...] = ()  # stored in the same step, if the settlement is applied
-    deliveries: tuple[Delivery, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()  # likewise
 
 
 class Turn(NamedTuple):
@@ -283,6 +321,7 @@ class Exchange(NamedTuple):
     next_due: int | None = None  # a hint: when the earliest job that is not yet due becomes so
     more: bool = False  # fewer came than were wanted, but there is more: call again at once
     cancel: tuple[str, ...] = ()  # the pool's own jobs that somebody asked to cancel (see ``heartbeat``)
+    unstored: tuple[str, ...] = ()  # ids of jobs in ``then`` that were left out, because they cannot be given
 
 
 class Pulse(NamedTuple):

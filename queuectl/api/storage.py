@@ -39,11 +39,13 @@ if TYPE_CHECKING:
         History,
         Job,
         NewJob,
+        OutboxStat,
         Page,
         Pool,
         Pulse,
         QueueStat,
         Receipt,
+        Route,
         Sample,
         Turn,
     )
@@ -92,7 +94,7 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     def enqueue(
-        self, jobs: Sequence[NewJob], *, deliveries: Sequence[str] = (), now: int | None = None
+        self, jobs: Sequence[NewJob], *, deliveries: Sequence[Route] = (), now: int | None = None
     ) -> Sequence[Receipt]:
         """Store all of *jobs* or none; the receipts come back in the same order.
 
@@ -102,8 +104,8 @@ class Storage(abc.ABC):
         deleted: tokens then begin at the highest that any deleted job of a given id had, so that nobody who still holds
         an old one can settle the new job. A job whose ``unique_key`` an unfinished job has is not
         stored: its receipt names that job. More than ``batch`` jobs are stored in chunks of ``batch``, in order.
-        *deliveries* names durable notifiers that an ``enqueued`` event of each created job is written for, in the
-        same step (ability OUTBOX).
+        An ``enqueued`` event of each created job is stored in the same step for each target whose route, in
+        *deliveries*, wants it (``targets_of``; ability OUTBOX).
         """
 
     # -- a pool's life ----------------------------------------------------------------------------
@@ -126,9 +128,13 @@ class Storage(abc.ABC):
 
         First each settlement is applied whose job is PROCESSING under that very token. A repeat of an applied
         settlement (same job, same token) is accepted and changes nothing. Any other is listed in ``refused``, and the
-        rest is applied all the same. Jobs in ``then`` are stored with the settlement, ``deliveries`` with it. A job
-        whose cancellation was asked for does not wait again: it becomes CANCELLED where the settlement says PENDING or
-        FAILED.
+        rest is applied all the same. A job whose cancellation was asked for does not wait again: it becomes CANCELLED
+        where the settlement says PENDING or FAILED.
+
+        Jobs in ``then`` are stored with the settlement, ``deliveries`` with it, under new numbers whatever their ``id``
+        says. A job in ``then`` whose id exists already, or is a number, is left out and its id is listed in
+        ``unstored``; one whose ``unique_key`` is taken is left out like in ``enqueue``. Neither hinders its settlement,
+        what else follows from it, or any other settlement.
 
         Then jobs that have become due are promoted, and up to ``want`` are claimed for the pool: by priority (high
         first), ``run_at``, insertion, among the queues of ``turn.queues`` that are not paused and have room under
@@ -230,7 +236,7 @@ class Storage(abc.ABC):
         *,
         actor: str = "",
         note: str = "",
-        deliveries: Sequence[str] = (),
+        deliveries: Sequence[Route] = (),
         limit: int = 1000,
         now: int | None = None,
     ) -> Sequence[Change]:
@@ -242,7 +248,8 @@ class Storage(abc.ABC):
         and history stay. One whose ``unique_key`` another unfinished job has is left alone.
         DELETE: removes jobs that are not PROCESSING, with their history and output.
         Jobs to which the action does not apply are left alone, not listed, and do not count towards *limit*. With
-        ``where.ids`` the changes come in the order given, else in that of ``find``.
+        ``where.ids`` the changes come in the order given, else in that of ``find``. A ``cancelled`` or ``retried``
+        event of each job that became so is stored as in ``enqueue``; a mark is not yet a cancellation.
         """
 
     @abc.abstractmethod
@@ -304,12 +311,39 @@ class Storage(abc.ABC):
 
     # -- outbox (ability OUTBOX) --------------------------------------------------------------------
 
-    def take_deliveries(self, *, limit: int = 100, hold: float = 60.0, now: int | None = None) -> Sequence[Delivery]:
-        """Up to *limit* deliveries, oldest first, kept from others for *hold* seconds."""
+    def take_deliveries(
+        self, *, targets: Sequence[str] | None = None, limit: int = 100, hold: float = 60.0, now: int | None = None
+    ) -> Sequence[Delivery]:
+        """Up to *limit* deliveries to these targets (None: to any), kept from others for *hold* seconds.
+
+        A delivery is due when it is stored, and again when its hold ends or when ``postpone`` says. What has been due
+        for longest comes first, then what was stored first. Each time it is taken adds one to its ``tries``.
+        """
         return ()
 
     def delivered(self, ids: Sequence[int]) -> None:
-        """Forget these deliveries."""
+        """Forget these deliveries, count them as delivered, and forget the ``error`` of their targets.
+
+        Ids that are not there are ignored: somebody else was quicker.
+        """
+
+    def postpone(self, ids: Sequence[int], delay: float, *, error: str = "", now: int | None = None) -> None:
+        """Let these deliveries be due *delay* seconds from now, whatever held them. Ids that are not there are ignored.
+
+        *error* says why they failed, in a sentence that becomes their targets' ``error``. Without one they were taken
+        but not tried: their ``tries`` falls by one again.
+        """
+
+    def drop_deliveries(self, before: int, *, limit: int = 1000) -> int:
+        """Give up, of the *limit* deliveries that were stored first, those stored before *before*; how many.
+
+        They are counted as ``dropped``. Call again until nothing goes: no call holds a lock for long.
+        """
+        return 0
+
+    def outbox(self) -> Sequence[OutboxStat]:
+        """Every target that anything was ever stored for, sorted by name. Kept, not counted."""
+        return ()
 
     # -- moving house (abilities MOVING, BACKUP) ----------------------------------------------------
 

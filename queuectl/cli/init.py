@@ -95,7 +95,7 @@ def _write_new(path: str, data: bytes) -> bool:
 def template() -> str:
     """Every table and key with its default, commented out, in the order of the code."""
     from queuectl.core.plugins import BUILTIN, OFFERS, load_object, offered
-    from queuectl.core.schema import QUEUE_OPTIONS, SECTIONS
+    from queuectl.core.schema import QUEUE_OPTIONS, ROUTE_OPTIONS, SECTIONS
 
     parts = [HEAD]
     for table, options in SECTIONS.items():
@@ -105,6 +105,7 @@ def template() -> str:
             if provider.name == name and provider.options:
                 parts.append(f"# {kind} {name}: {provider.summary}\n# [{kind}.{name}]\n{_lines(provider.options)}")
     parts.append(f"# what differs in one queue\n# [queues.NAME]\n{_lines(QUEUE_OPTIONS)}")
+    parts.append(f"# which events are kept until notifiers were told\n# [routes.NAME]\n{_lines(ROUTE_OPTIONS)}")
     return "\n".join(parts)
 
 

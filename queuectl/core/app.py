@@ -6,11 +6,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from queuectl.api.errors import BadInput, ConfigError
+from queuectl.api.errors import BadInput, ConfigError, NotSupported
 from queuectl.api.model import Settings
 
 from .config import FOUND, Config
-from .options import check_given, check_table, resolve, toml_value
+from .options import check_given, check_table, resolve, show, toml_value
 from .places import private_dir, state_dir
 from .plugins import Plugins, Recipe, open_provider
 from .schema import QUEUE_OPTIONS, SECTIONS
@@ -18,7 +18,7 @@ from .schema import QUEUE_OPTIONS, SECTIONS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from queuectl.api.model import NewJob
+    from queuectl.api.model import NewJob, Route
     from queuectl.api.notifier import Notifier
     from queuectl.api.providers import Provider
     from queuectl.api.storage import Storage
@@ -44,6 +44,7 @@ class App:
         self._lead = lead  # whether closing this one tells the plugins
         self._storage: Storage | None = None
         self._home: str | None = None
+        self._routes: tuple[Route, ...] | None = None
         self._settings: dict[Any, Settings] = {}  # jobs come in batches that mostly ask for the same
 
     @classmethod
@@ -176,21 +177,37 @@ class App:
 
     @property
     def has_events(self) -> bool:
-        """Whether anybody wants to hear of events, so that a courier is needed."""
+        """Whether anybody wants to hear of events live, so that a courier is needed."""
         return bool(self.config.main.notifiers) or self.plugins.implements("queuectl_events")
 
-    def notifier(self, name: str, home: str | None = None) -> Notifier:
-        """The notifier instance *name*, opened anew. With *home* given, the storage need not be opened for it."""
+    def notifier(
+        self, name: str, home: str | None = None, key: Key = ("queuectl", "notifiers"), *, live: bool = True
+    ) -> Notifier:
+        """The notifier instance *name*, opened anew. With *home* given, the storage need not be opened for it.
+
+        *key* is what asks for it, for a complaint. One that is made for the outbox is refused where it is to be *live*.
+        """
         self.plugins.configure()
-        provider, options = self._component("notifier", name, ("queuectl", "notifiers"))
+        provider, options = self._component("notifier", name, key)
+        if live and provider.durable:
+            raise ConfigError(
+                f"{self.plugins.asked('notifier', name, key)}: this notifier is told from the outbox: instead of here, "
+                f"name it in a route, [routes.NAME] to = [{show(name)}], with the events it is to be told of"
+            )
         notifier: Notifier = open_provider(provider, resolve(options), name, "notifier", home or self.home, self.log)
         return notifier
 
     @property
-    def durable_notifiers(self) -> tuple[str, ...]:
-        """The active notifiers that get their events from the outbox."""
-        key = ("queuectl", "notifiers")
-        return tuple(n for n in self.config.main.notifiers if self.plugins.provider("notifier", n, key)[0].durable)
+    def routes(self) -> tuple[Route, ...]:
+        """Which events are kept for whom, for whoever stores something. NotSupported if the storage cannot keep them.
+
+        By the configuration alone: nothing of a notifier's is loaded for it.
+        """
+        if self._routes is None:
+            self._routes = ()
+            if self.config.routes:
+                self._routes = _routes(self.config, self.storage)
+        return self._routes
 
     def prepare(self, jobs: list[NewJob]) -> None:
         """Let plugins look at jobs before they are stored. JobRejected and PluginError refuse all of them."""
@@ -263,6 +280,21 @@ class App:
             if key is None:
                 raise BadInput(str(error)) from error
             raise
+
+
+def _routes(config: Config, storage: Storage) -> tuple[Route, ...]:
+    from queuectl.api.model import Route
+    from queuectl.api.storage import Ability
+
+    if Ability.OUTBOX not in storage.abilities:
+        name, table = config.main.storage, next(iter(config.routes))
+        raise NotSupported(
+            f"{config.origin(('routes', table))}: [routes.{table}]: the storage {show(name)} cannot keep events for "
+            f"notifiers; list them in [queuectl] notifiers, where they are told live"
+        )
+    return tuple(
+        Route(target, route.events, route.queues, route.tags) for route in config.routes.values() for target in route.to
+    )
 
 
 def _only(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,14 +18,17 @@ from .places import config_dir
 from .schema import (
     NAMED,
     QUEUE_OPTIONS,
+    ROUTE_OPTIONS,
     SECTIONS,
     SHORT_VARIABLES,
     Dashboard,
     Jobs,
     Main,
+    Outbox,
     Output,
     PluginsConfig,
     QueueConfig,
+    RouteConfig,
     Worker,
     check_queue_name,
 )
@@ -145,11 +148,19 @@ class Config:
         yield "backoff", self.main.backoff, ("queuectl", "backoff")
         for name in self.main.notifiers:
             yield "notifier", name, ("queuectl", "notifiers")
+        for route, wanted in self.routes.items():
+            for name in wanted.to:
+                yield "notifier", name, ("routes", route, "to")
         for queue, settings in self.queues.items():
             if settings.executor is not None:
                 yield "executor", settings.executor, ("queues", queue, "executor")
             if settings.backoff is not None:
                 yield "backoff", settings.backoff, ("queues", queue, "backoff")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The notifiers that some route names: each gets its events from the outbox."""
+        return tuple(dict.fromkeys(name for route in self.routes.values() for name in route.to))
 
     def origin(self, key: Key) -> Origin:
         entry = self.entries.get(key)
@@ -164,6 +175,7 @@ class Config:
         self.jobs = Jobs(**sections["jobs"])
         self.worker = Worker(**sections["worker"])
         self.output = Output(**sections["output"])
+        self.outbox = Outbox(**sections["outbox"])
         self.dashboard = Dashboard(**sections["dashboard"])
         self.plugins = PluginsConfig(**sections["plugins"])
         for name in self.names("queues"):
@@ -173,7 +185,13 @@ class Config:
             name: QueueConfig(**check_table(f"queues.{name}", self.table("queues", name), QUEUE_OPTIONS))
             for name in self.names("queues")
         }
+        self.routes: Mapping[str, RouteConfig] = {name: self._route(name) for name in self.names("routes")}
         self._check_together()
+
+    def _route(self, name: str) -> RouteConfig:
+        checked = check_table(f"routes.{name}", self.table("routes", name), ROUTE_OPTIONS)
+        route = RouteConfig(**{key: tuple(value) for key, value in checked.items()})
+        return route._replace(to=tuple(n for n in route.to if n not in self._barred))
 
     def _section(self, name: str, options: tuple[Option, ...]) -> dict[str, Any]:
         checked = check_table(name, self.table(name), options)
@@ -400,4 +418,4 @@ def _instance(table: str, name: str, below: Iterable[Key]) -> str:
     for key in below:
         if key[0] == table and len(key) > 1 and key[1].lower().replace("-", "_") == name:
             return key[1]
-    return name if table == "queues" else name.replace("_", "-")
+    return name if table in ("queues", "routes") else name.replace("_", "-")

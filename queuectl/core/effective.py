@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.api.errors import ConfigError
 from queuectl.core.options import DEFAULT, DOTS, check_value
-from queuectl.core.schema import KINDS, QUEUE_OPTIONS, SECTIONS, USE
+from queuectl.core.schema import KINDS, QUEUE_OPTIONS, ROUTE_OPTIONS, SECTIONS, USE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +47,8 @@ def rows(app: App) -> Iterator[Row]:
             yield row_of(config, (section, option.name), option)
     for queue in config.names("queues"):
         yield from _given(config, ("queues", queue), QUEUE_OPTIONS)
+    for route in config.names("routes"):
+        yield from _given(config, ("routes", route), ROUTE_OPTIONS)
     chosen = {kind: {n for k, n, _ in config.named_components() if k == kind} for kind in KINDS}
     for kind in KINDS:
         for name in dict.fromkeys((*sorted(chosen[kind]), *config.names(kind))):

@@ -152,7 +152,7 @@ class Queue:
             app.plugins.prepare(jobs)
         if app.config.queues:
             self._seed({job.queue for job in jobs})
-        return app.storage.enqueue(jobs, deliveries=app.durable_notifiers)
+        return app.storage.enqueue(jobs, deliveries=app.routes)
 
     def _seed(self, names: Iterable[str]) -> None:
         """The configured concurrency of queues that the storage is about to see for the first time."""
@@ -321,9 +321,7 @@ class Queue:
         """Run every job in one of these states again; their ids."""
         where = Where(states=tuple(states), queues=tuple(queues) if queues is not None else None)
         done: list[str] = []
-        while changes := self.app.storage.apply(
-            Action.RETRY, where, actor=self.actor, deliveries=self.app.durable_notifiers
-        ):
+        while changes := self.app.storage.apply(Action.RETRY, where, actor=self.actor, deliveries=self.app.routes):
             done.extend(change.id for change in changes)
         return done
 
@@ -338,7 +336,7 @@ class Queue:
             ids = tuple(job.id for job in page.jobs)
             changes = (
                 self.app.storage.apply(
-                    action, Where(ids=ids), actor=self.actor, deliveries=self.app.durable_notifiers, limit=len(ids)
+                    action, Where(ids=ids), actor=self.actor, deliveries=self.app.routes, limit=len(ids)
                 )
                 if ids
                 else ()
@@ -408,7 +406,7 @@ class Queue:
             Where(ids=tuple(ids)),
             actor=self.actor,
             note=note,
-            deliveries=self.app.durable_notifiers,
+            deliveries=self.app.routes,
             limit=max(1000, len(ids)),
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from queuectl.api.errors import BadInput, ConfigError
 
 from .options import enumeration, suggestion
-from .schema import KINDS, NAMED, QUEUE_OPTIONS, SECTIONS, USE, check_queue_name
+from .schema import KINDS, NAMED, QUEUE_OPTIONS, ROUTE_OPTIONS, SECTIONS, USE, check_queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +89,8 @@ def options_of(app: App, table: Key) -> Sequence[Option]:
         if problem := check_queue_name(table[1]):
             raise BadInput(f"queues.{table[1]}: {problem}")
         return QUEUE_OPTIONS
+    if kind == "routes":
+        return ROUTE_OPTIONS
     if kind in KINDS:
         return [USE, *_provided(app, kind, table[1])]
     return app.plugins.table_of(table[1])

@@ -369,11 +369,11 @@ class Plugins:
         if len(found) > 1:
             both = " and ".join(str(plugin) for _, plugin in found)
             raise ConfigError(
-                f"{self._asked(kind, name, key)}: two plugins offer this {kind}: {both}; "
+                f"{self.asked(kind, name, key)}: two plugins offer this {kind}: {both}; "
                 f"list one of them in [plugins] disable"
             )
         if not found:
-            raise ConfigError(f"{self._asked(kind, name, key)}: {self._why_not(kind, wanted)}")
+            raise ConfigError(f"{self.asked(kind, name, key)}: {self._why_not(kind, wanted)}")
         return found[0]
 
     def _offers_of(self, kind: str, wanted: str, anywhere: bool) -> list[tuple[Provider[Any], Plugin]]:
@@ -416,7 +416,7 @@ class Plugins:
 
     # -- complaints about what cannot be chosen -----------------------------------------------------------
 
-    def _asked(self, kind: str, name: str, key: Key | None) -> str:
+    def asked(self, kind: str, name: str, key: Key | None) -> str:
         """``queuectl.toml: [queuectl] storage = "reddis"``."""
         entry = self._config.entries.get(key) if key is not None else None
         if key is None or entry is None:

@@ -8,7 +8,7 @@ from queuectl.api.errors import BadInput
 from queuectl.api.model import PRIORITY_HIGHEST, PRIORITY_LOWEST
 from queuectl.api.providers import Option
 
-from .options import text_list
+from .options import enumeration, show, suggestion, text_list
 from .specs import RETRIES_MOST, TIMEOUT_LONGEST, check_queue
 
 MIB = 1 << 20
@@ -93,6 +93,22 @@ class QueueConfig(NamedTuple):
     priority: int | None = None
 
 
+class RouteConfig(NamedTuple):
+    """``[routes.NAME]``: which events are kept until certain notifiers were told. Empty: any."""
+
+    to: tuple[str, ...]
+    events: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+class Outbox(NamedTuple):
+    """``[outbox]``: how long it is tried to tell a notifier that a route names."""
+
+    keep: float = 86400.0
+    deadline: float = 30.0
+
+
 class PluginsConfig(NamedTuple):
     """``[plugins]``: what is loaded beside the components that the configuration names."""
 
@@ -116,6 +132,24 @@ def check_queue_name(value: Any) -> str | None:
 
 def _queues(values: list[Any]) -> str | None:
     return next((problem for value in values if (problem := check_queue_name(value))), None)
+
+
+#: The events that are stored with the step that caused them, so that a route can keep them. ``started`` is told live.
+ROUTED = ("enqueued", "completed", "failed", "dead", "cancelled", "lost", "interrupted", "retried")
+
+
+def _routed(values: list[Any]) -> str | None:
+    unknown = next((value for value in values if value not in ROUTED), None)
+    if unknown is None:
+        return None
+    if unknown == "started":
+        return '"started" is told live only, to who is listed in [queuectl] notifiers'
+    near = suggestion(unknown, ROUTED) if isinstance(unknown, str) else ""
+    return f"does not know {show(unknown)}{near} (it takes {enumeration(ROUTED)})"
+
+
+def _targets(values: list[Any]) -> str | None:
+    return text_list(values) or (None if values else "expected the name of at least one notifier")
 
 
 def _retries(default: int | None) -> Option:
@@ -200,6 +234,20 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         ),
         Option("tail", int, MIB, "and so many of its end", minimum=0, maximum=1 << 40, unit="B"),
     ),
+    "outbox": (
+        Option(
+            "keep",
+            float,
+            86400.0,
+            "seconds after which nobody is told of an event any more",
+            minimum=1,
+            maximum=TIMEOUT_LONGEST,
+            unit="s",
+        ),
+        Option(
+            "deadline", float, 30.0, "seconds a notifier may take for one event", minimum=0.1, maximum=3600, unit="s"
+        ),
+    ),
     "dashboard": (
         Option(
             "hosts",
@@ -230,10 +278,17 @@ QUEUE_OPTIONS = (
     _priority(None),
 )
 
+ROUTE_OPTIONS = (
+    Option("to", list, help="the notifiers that are told", check=_targets),
+    Option("events", list, (), "of these events (empty: all)", check=_routed),
+    Option("queues", list, (), "of jobs in these queues (empty: all)", check=_queues),
+    Option("tags", list, (), "of jobs with any of these tags (empty: all)", check=text_list),
+)
+
 #: Tables of components: ``[KIND.NAME]``.
 KINDS = ("storage", "executor", "backoff", "notifier")
 #: Tables with tables below them, by name.
-NAMED = (*KINDS, "queues", "plugin")
+NAMED = (*KINDS, "queues", "routes", "plugin")
 USE = Option("use", str, None, "the provider, where the table's name is not its own")
 
 #: Variables without ``__`` that are configuration; others of that form are not ours to judge.

@@ -42,6 +42,7 @@ from queuectl.api.model import (
     Outcome,
     OutcomeKind,
     Pool,
+    Route,
     Settings,
     Settlement,
     State,
@@ -63,6 +64,8 @@ SET_BACK = 20 * HOUR
 POOLS = ("p1", "p2", "p3")
 QUEUES = ("default", "a", "b")
 TARGET = "mail"
+#: Some events of some jobs are wanted by nobody, some twice by the same.
+ROUTES = (Route(TARGET, events=("enqueued", "cancelled")), Route("hook", queues=("a",)), Route("hook", tags=("t1",)))
 
 
 class Reference(MemoryStorage):
@@ -234,7 +237,7 @@ def settlement_of(ending: Ending, claim: Claim, now: int, abilities: frozenset[A
     if not made.released:
         made = made._replace(stdout=ending.text)
     if ending.then is not None:
-        made = made._replace(then=(ending.then.spec(now, abilities)._replace(id=None),))
+        made = made._replace(then=(ending.then.spec(now, abilities),))
     if ending.tell and Ability.OUTBOX in abilities:
         event = transitions.event_of(claim, made, now) or Event("released", now, claim.job)
         made = made._replace(deliveries=(Delivery(TARGET, event),))
@@ -330,8 +333,8 @@ class StorageMachine(RuleBasedStateMachine):
 
     def enqueue(self, wishes: Sequence[Wish], tell: bool) -> None:
         jobs = [wish.spec(self.now, self.abilities) for wish in wishes]
-        targets = (TARGET,) if tell and Ability.OUTBOX in self.abilities else ()
-        self.same(lambda storage: _list(storage.enqueue(jobs, deliveries=targets, now=self.now)))
+        routes = ROUTES if tell and Ability.OUTBOX in self.abilities else ()
+        self.same(lambda storage: _list(storage.enqueue(jobs, deliveries=routes, now=self.now)))
 
     def work(
         self,
@@ -407,6 +410,7 @@ class StorageMachine(RuleBasedStateMachine):
         answer, expected = self.both(lambda storage: storage.exchange(turn), lead)
         assert answer.claims == expected.claims and sorted(answer.refused) == sorted(expected.refused)
         assert sorted(answer.cancel) == sorted(expected.cancel), (answer.cancel, expected.cancel)
+        assert answer.unstored == expected.unstored, (answer.unstored, expected.unstored)
         self._due(answer, turn)
         for settlement in settlements:
             before = was.get(settlement.id)
@@ -494,10 +498,10 @@ class StorageMachine(RuleBasedStateMachine):
         actor=often("", "me"),
     )
     def apply(self, action: Action, where: Where, limit: int, tell: bool, actor: str) -> None:
-        targets = (TARGET,) if tell and Ability.OUTBOX in self.abilities else ()
+        routes = ROUTES if tell and Ability.OUTBOX in self.abilities else ()
         if Ability.TAGS not in self.abilities:
             where = where._replace(tags=None)
-        given: dict[str, Any] = {"actor": actor, "note": "n", "deliveries": targets, "limit": limit, "now": self.now}
+        given: dict[str, Any] = {"actor": actor, "note": "n", "deliveries": routes, "limit": limit, "now": self.now}
         for change in self.same(lambda storage: _list(storage.apply(action, where, **given))):
             assert change.was is not State.PROCESSING or change.now is State.PROCESSING, "it takes its pool to end it"
 
@@ -551,17 +555,39 @@ class StorageMachine(RuleBasedStateMachine):
             for _ in range(times):
                 self.same(lambda storage: storage.put_output(job, job.attempts, stream, offset, b"abcde"[:size]))
 
-    @rule(limit=often(100, 0, 1), hold=st.sampled_from((0.0, 60.0)), done=st.integers(0, 3))
-    def send(self, limit: int, hold: float, done: int) -> None:
-        """Deliveries are taken, and some are done. Each storage has its own numbers for them."""
-        answer, expected = self.both(lambda storage: storage.take_deliveries(limit=limit, hold=hold, now=self.now))
+    @rule(
+        whom=often(None, (TARGET,), ("hook", "nobody")),
+        limit=often(100, 0, 1),
+        hold=st.sampled_from((0.0, 60.0)),
+        done=st.integers(0, 3),
+        late=st.integers(0, 2),
+        error=often("", "answered 500"),
+        old=seldom(st.sampled_from((0, 1000, 90_000))),
+    )
+    def send(
+        self,
+        whom: tuple[str, ...] | None,
+        limit: int,
+        hold: float,
+        done: int,
+        late: int,
+        error: str,
+        old: int | None,
+    ) -> None:
+        """Deliveries are taken; some are done, fail or are given up. Each storage has its own numbers for them."""
+        answer, expected = self.both(
+            lambda storage: storage.take_deliveries(targets=whom, limit=limit, hold=hold, now=self.now)
+        )
         if Ability.OUTBOX not in self.abilities:
             return
         assert [d._replace(id=0) for d in answer] == [d._replace(id=0) for d in expected], (answer, expected)
         self.deliveries += zip([d.id for d in answer], [d.id for d in expected], strict=True)
         gone, self.deliveries = self.deliveries[:done], self.deliveries[done:]
-        self.views[0].delivered([ours for ours, _ in gone])
-        self.reference.delivered([theirs for _, theirs in gone])
+        for storage, place in ((self.views[0], 0), (self.reference, 1)):
+            storage.delivered([pair[place] for pair in gone])
+            storage.postpone([pair[place] for pair in self.deliveries[:late]], 30.0, error=error, now=self.now)
+        if old is not None:
+            self.same(lambda storage: storage.drop_deliveries(self.now - old, limit=max(1, limit)))
 
     # -- time, death, looking ---------------------------------------------------------------------
 
@@ -636,6 +662,8 @@ class StorageMachine(RuleBasedStateMachine):
             for group in groups:
                 where = Where(faults=(group.fault,))
                 assert _pages(storage, where, 2) == _pages(reference, where, 2)
+        if Ability.OUTBOX in self.abilities:
+            assert _list(storage.outbox()) == _list(reference.outbox())
         first, last = NOW - SET_BACK, self.latest
         assert _list(storage.samples(first, last)) == _list(reference.samples(first, last))
         wrong = [finding for finding in storage.check() if finding.level == "error" or "wrong" in finding.text]

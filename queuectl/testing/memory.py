@@ -31,11 +31,13 @@ from queuectl.api.model import (
     History,
     Job,
     NewJob,
+    OutboxStat,
     Page,
     Pool,
     Pulse,
     QueueStat,
     Receipt,
+    Route,
     Sample,
     Settlement,
     State,
@@ -43,6 +45,7 @@ from queuectl.api.model import (
     Where,
     bucket_of,
     fault_of,
+    targets_of,
 )
 from queuectl.api.storage import Ability, Listener, Storage, arriving
 
@@ -82,7 +85,8 @@ class _Shelf:
         self.queues: dict[str, _Queue] = {}
         self.pools: dict[str, Pool] = {}
         self.samples: Counter[tuple[int, str, str, int]] = Counter()
-        self.outbox: dict[int, tuple[Delivery, int]] = {}  # id -> delivery, held until
+        self.outbox: dict[int, tuple[Delivery, int]] = {}  # id -> delivery, due at
+        self.targets: dict[str, OutboxStat] = {}
         self.next_delivery = 1
         self.listeners: list[_LineListener] = []
         self.changes = 0
@@ -132,12 +136,12 @@ class MemoryStorage(Storage):
     # -- getting work in --------------------------------------------------------------------------
 
     def enqueue(
-        self, jobs: Sequence[NewJob], *, deliveries: Sequence[str] = (), now: int | None = None
+        self, jobs: Sequence[NewJob], *, deliveries: Sequence[Route] = (), now: int | None = None
     ) -> Sequence[Receipt]:
         now = _clock(now)
         given = [job.id for job in jobs if job.id is not None]
         for id in given:
-            if id.isdecimal() and id.isascii():
+            if _is_number(id):
                 raise BadInput(f"the id {id} is a number: only issued ids are, give it a letter")
             if given.count(id) > 1 or self._find(id):
                 raise JobExists(f"a job with the id {id} exists already")
@@ -145,7 +149,7 @@ class MemoryStorage(Storage):
         self._wake()
         return receipts
 
-    def _store(self, spec: NewJob, deliveries: Sequence[str], now: int) -> Receipt:
+    def _store(self, spec: NewJob, routes: Sequence[Route], now: int) -> Receipt:
         if (holder := self._holder(spec.unique_key)) is not None:
             return Receipt(holder.id, False)
         shelf, seq = self._shelf, self._number()
@@ -154,7 +158,7 @@ class MemoryStorage(Storage):
         job = Job(spec.id or str(seq), seq, spec, State.PENDING, run_at, now, now, token=token)
         self._put(job, now)
         shelf.queues.setdefault(spec.queue, _Queue())
-        self._deliver([Delivery(target, Event("enqueued", now, job)) for target in deliveries])
+        self._tell(routes, Event("enqueued", now, job), now)
         return Receipt(job.id, True)
 
     def _number(self) -> int:
@@ -178,11 +182,16 @@ class MemoryStorage(Storage):
     def _find(self, id: str) -> Job | None:
         return next((job for job in self._shelf.jobs.values() if job.id == id), None)
 
-    def _deliver(self, deliveries: Iterable[Delivery]) -> None:
+    def _tell(self, routes: Sequence[Route], event: Event, now: int) -> None:
+        targets = targets_of(routes, event.kind, event.job.spec)
+        self._deliver([Delivery(target, event) for target in targets], now)
+
+    def _deliver(self, deliveries: Iterable[Delivery], now: int) -> None:
         for delivery in deliveries:
             id = self._shelf.next_delivery
             self._shelf.next_delivery += 1
-            self._shelf.outbox[id] = (delivery._replace(id=id), 0)
+            self._shelf.outbox[id] = (delivery._replace(id=id, at=now, tries=0), now)
+            self._shelf.targets.setdefault(delivery.target, OutboxStat(delivery.target))
 
     # -- a pool's life ----------------------------------------------------------------------------
 
@@ -207,7 +216,8 @@ class MemoryStorage(Storage):
 
     def exchange(self, turn: Turn) -> Exchange:
         now = _clock(turn.now)
-        refused = tuple(each.id for each in turn.settlements if not self._settle(each, now))
+        unstored: list[str] = []
+        refused = tuple(each.id for each in turn.settlements if not self._settle(each, unstored, now))
         later = []
         for job in self._shelf.jobs.values():
             if job.state in WAITING and job.seq not in self._shelf.ready:
@@ -220,9 +230,9 @@ class MemoryStorage(Storage):
         cancel = tuple(job.id for job in self._held(turn.pool) if job.cancel)
         if turn.settlements or claims:
             self._wake()
-        return Exchange(claims, refused, min(later, default=None), False, cancel)
+        return Exchange(claims, refused, min(later, default=None), False, cancel, tuple(unstored))
 
-    def _settle(self, settlement: Settlement, now: int) -> bool:
+    def _settle(self, settlement: Settlement, unstored: list[str], now: int) -> bool:
         shelf, job = self._shelf, self._find(settlement.id)
         if job is None:
             return False
@@ -262,8 +272,11 @@ class MemoryStorage(Storage):
             shelf.samples[now // 60_000, job.spec.queue, measure, bucket_of(ms)] += 1
         self._put(changed, now)
         for spec in settlement.then:
-            self._store(spec, (), now)
-        self._deliver(settlement.deliveries)
+            if spec.id is not None and (_is_number(spec.id) or self._find(spec.id)):
+                unstored.append(spec.id)
+            else:
+                self._store(spec, (), now)
+        self._deliver(settlement.deliveries, now)
         return True
 
     def _choose(self, turn: Turn) -> list[Job]:
@@ -438,7 +451,7 @@ class MemoryStorage(Storage):
         *,
         actor: str = "",
         note: str = "",
-        deliveries: Sequence[str] = (),
+        deliveries: Sequence[Route] = (),
         limit: int = 1000,
         now: int | None = None,
     ) -> Sequence[Change]:
@@ -460,8 +473,7 @@ class MemoryStorage(Storage):
                 if after is not None:
                     self._shelf.audits[job.seq].append(Audit(now, action.value, actor, note))
                 if after is not None and after.state is not State.PROCESSING:
-                    event = Event(_EVENTS[action], now, after)
-                    self._deliver([Delivery(target, event) for target in deliveries])
+                    self._tell(deliveries, Event(_EVENTS[action], now, after), now)
         if changes:
             self._wake()
         return changes
@@ -548,16 +560,64 @@ class MemoryStorage(Storage):
 
     # -- outbox -----------------------------------------------------------------------------------
 
-    def take_deliveries(self, *, limit: int = 100, hold: float = 60.0, now: int | None = None) -> Sequence[Delivery]:
+    def take_deliveries(
+        self, *, targets: Sequence[str] | None = None, limit: int = 100, hold: float = 60.0, now: int | None = None
+    ) -> Sequence[Delivery]:
         now = _clock(now)
-        free = [delivery for _, (delivery, until) in sorted(self._shelf.outbox.items()) if until <= now]
-        for delivery in free[:limit]:
-            self._shelf.outbox[delivery.id] = (delivery, now + round(1000 * hold))
-        return free[:limit]
+        due = sorted(
+            (due, id)
+            for id, (delivery, due) in self._shelf.outbox.items()
+            if due <= now and (targets is None or delivery.target in targets)
+        )
+        return [self._take(id, now + round(1000 * hold)) for _, id in due[:limit]]
+
+    def _take(self, id: int, until: int) -> Delivery:
+        delivery, _ = self._shelf.outbox[id]
+        taken = delivery._replace(tries=delivery.tries + 1)
+        self._shelf.outbox[id] = (taken, until)
+        return taken
 
     def delivered(self, ids: Sequence[int]) -> None:
         for id in ids:
-            self._shelf.outbox.pop(id, None)
+            if id in self._shelf.outbox:
+                delivery, _ = self._shelf.outbox.pop(id)
+                stat = self._shelf.targets[delivery.target]
+                self._shelf.targets[delivery.target] = stat._replace(
+                    delivered=stat.delivered + 1, error="", error_at=None
+                )
+
+    def postpone(self, ids: Sequence[int], delay: float, *, error: str = "", now: int | None = None) -> None:
+        now = _clock(now)
+        for id in ids:
+            if id in self._shelf.outbox:
+                delivery, _ = self._shelf.outbox[id]
+                if error:
+                    stat = self._shelf.targets[delivery.target]
+                    self._shelf.targets[delivery.target] = stat._replace(error=error, error_at=now)
+                else:
+                    delivery = delivery._replace(tries=max(0, delivery.tries - 1))
+                self._shelf.outbox[id] = (delivery, now + round(1000 * delay))
+
+    def drop_deliveries(self, before: int, *, limit: int = 1000) -> int:
+        gone = [id for id in sorted(self._shelf.outbox)[:limit] if self._shelf.outbox[id][0].at < before]
+        for id in gone:
+            delivery, _ = self._shelf.outbox.pop(id)
+            stat = self._shelf.targets[delivery.target]
+            self._shelf.targets[delivery.target] = stat._replace(dropped=stat.dropped + 1)
+        return len(gone)
+
+    def outbox(self) -> Sequence[OutboxStat]:
+        return [self._outbox_of(stat) for _, stat in sorted(self._shelf.targets.items())]
+
+    def _outbox_of(self, stat: OutboxStat) -> OutboxStat:
+        waiting = [(id, delivery, due) for id, (delivery, due) in self._shelf.outbox.items()]
+        waiting = [each for each in waiting if each[1].target == stat.target]
+        first = min(waiting, default=None)
+        return stat._replace(
+            waiting=len(waiting),
+            oldest_at=None if first is None else first[1].at,
+            due_at=min((due for _, _, due in waiting), default=None),
+        )
 
     # -- moving house -----------------------------------------------------------------------------
 
@@ -610,6 +670,10 @@ class MemoryStorage(Storage):
 
 def _clock(now: int | None) -> int:
     return time.time_ns() // 1_000_000 if now is None else now
+
+
+def _is_number(id: str) -> bool:
+    return id.isdecimal() and id.isascii()
 
 
 def run_order(job: Job) -> tuple[int, int, int]:

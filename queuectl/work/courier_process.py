@@ -145,8 +145,6 @@ def receivers_of(app: App, home: str | None) -> list[Receiver]:
     for name in app.config.main.notifiers:
         notifier = _LateNotifier(partial(app.notifier, name, home))
         receivers.append(Receiver(f"notifier {name}", notifier.tell, notifier.close))
-    for name in app.durable_notifiers:
-        app.log(f"warning: notifier {name} is told live, at most once: delivery from the outbox is not there yet")
     return receivers + [Receiver(f"plugin {name}", tell) for name, tell in app.plugins.observers()]
 
 

@@ -469,7 +469,7 @@ class Pool:
             reached("pool.claimed")
         if batch:
             reached("pool.settled")
-            self._settled(batch, answer.refused)
+            self._settled(batch, answer)
         self.ledger.take(answer.claims)
         self._hand_out()
         self._acknowledge(batch)
@@ -498,15 +498,17 @@ class Pool:
         self._retries += 1
         self._retry_at = now + pause * (0.5 + self.rng.random())
 
-    def _settled(self, batch: Sequence[Unsettled], refused: Sequence[str]) -> None:
+    def _settled(self, batch: Sequence[Unsettled], answer: Exchange) -> None:
         """The exchange is committed."""
         for entry in batch:
             if entry.peer is not None:
                 entry.peer.free()
             remove(entry.remove)
-        for id in refused:
+        for id in answer.unstored:
+            self.log(f"a job that was to follow another was not stored: its id {id} is a number, or is taken")
+        for id in answer.refused:
             self.log(f"job {id}: its result came too late and was refused; somebody else owns it now")
-        applied = self.ledger.close(batch, refused)
+        applied = self.ledger.close(batch, answer.refused)
         for entry in applied:
             self._tell(entry)
         if self.courier is not None:

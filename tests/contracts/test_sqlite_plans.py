@@ -36,7 +36,8 @@ ALLOWED = {
     "changing.sum_samples": ("TEMP B-TREE FOR GROUP BY",),  # of the minutes that go
     "changing.keep_token": ("SCAN meta",),
     "changing.delete_tags": ("SCAN json_each",),
-    "outbox.take": ("SCAN outbox",),  # by id, from the oldest
+    "outbox.targets": ("SCAN target",),  # as many rows as there are targets
+    "outbox.old": ("SCAN outbox", "SCAN (subquery"),  # a limited number, from the oldest
 }
 
 #: The index that each statement over jobs has to use.
@@ -69,6 +70,9 @@ INDEXED = {
     "looking.audits": "audit_job",
     "changing.oldest": "ended",
     "changing.delete_audits": "audit_job",
+    "outbox.due": "outbox_due",
+    "outbox.first_due": "outbox_due",
+    "outbox.oldest": "outbox_line",
 }
 
 

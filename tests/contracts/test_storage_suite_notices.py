@@ -20,6 +20,7 @@ from queuectl.api.model import (
     Pulse,
     QueueStat,
     Receipt,
+    Route,
     Sample,
     Settlement,
     State,
@@ -82,10 +83,10 @@ class Trusting(Changing):
 class Strict(MemoryStorage):
     """A repeated settlement is refused."""
 
-    def _settle(self, settlement: Settlement, now: int) -> bool:
+    def _settle(self, settlement: Settlement, unstored: list[str], now: int) -> bool:
         job = self._find(settlement.id)
         running = job is not None and job.state is State.PROCESSING and job.token == settlement.token
-        return running and super()._settle(settlement, now)
+        return running and super()._settle(settlement, unstored, now)
 
 
 class AllOrNothing(MemoryStorage):
@@ -283,6 +284,46 @@ class Chatty(MemoryStorage):
         return super().take_deliveries(**{**given, "hold": 0.0})
 
 
+class Hostage(MemoryStorage):
+    """A job that cannot follow holds up every result of its turn."""
+
+    def exchange(self, turn: Turn) -> Exchange:
+        answer = super().exchange(turn)
+        if answer.unstored:
+            raise ValueError(f"a job with the id {answer.unstored[0]} exists already")
+        return answer
+
+
+class Shouting(MemoryStorage):
+    """Routes are not asked: everybody is told of everything."""
+
+    def enqueue(self, jobs: Any, *, deliveries: Any = (), now: int | None = None) -> Any:
+        return super().enqueue(jobs, deliveries=[Route(route.target) for route in deliveries], now=now)
+
+
+class Mixed(MemoryStorage):
+    """Deliveries are taken for whoever is in front."""
+
+    def take_deliveries(self, **given: Any) -> Any:
+        return super().take_deliveries(**{**given, "targets": None})
+
+
+class Pushy(MemoryStorage):
+    """What failed is due again at once."""
+
+    def postpone(self, ids: Sequence[int], delay: float, **given: Any) -> None:
+        super().postpone(ids, 0.0, **given)
+
+
+class Untold(MemoryStorage):
+    """What is given up is counted as if it had arrived."""
+
+    def drop_deliveries(self, before: int, *, limit: int = 1000) -> int:
+        gone = [id for id in sorted(self._shelf.outbox)[:limit] if self._shelf.outbox[id][0].at < before]
+        self.delivered(gone)
+        return len(gone)
+
+
 class Silent(MemoryStorage):
     """Nobody is woken."""
 
@@ -395,6 +436,11 @@ BROKEN: Sequence[tuple[type[MemoryStorage], str]] = [
     (Sweeping, "test_figures_outlive_jobs"),
     (Doubling, "test_long_output_comes_in_pieces_before_the_settlement"),
     (Chatty, "test_what_is_taken_is_kept_from_others_for_a_while"),
+    (Hostage, "test_a_job_that_cannot_follow_hinders_nothing_else"),
+    (Shouting, "test_routes_decide_what_is_stored"),
+    (Mixed, "test_each_target_takes_its_own"),
+    (Pushy, "test_what_failed_is_due_again_later"),
+    (Untold, "test_what_is_too_old_is_dropped_and_counted"),
     (Silent, "test_news_makes_the_line_readable"),
     (Blurred, "test_histograms_are_kept_by_the_minute"),
     (Speechless, "test_short_output_comes_with_its_job_and_long_output_after_it"),

@@ -15,7 +15,7 @@ from driver import Driver
 from targets import SEED, report, target
 
 from queuectl.api.errors import QueueCTLError
-from queuectl.api.model import Action, Held, State, Turn, Where
+from queuectl.api.model import Action, Held, Route, State, Turn, Where
 from queuectl.builtin.sqlite.storage import SQLiteStorage
 from queuectl.testing.subjects.subject import NOW, completed, dead, failed, job, lost, one_in_each_state
 
@@ -32,7 +32,7 @@ def fill(path: Path) -> None:
             run_at=NOW + (n % 4) * 10_000, unique_key=f"k{n}", id=f"job-{n}", argv=("work", str(n)))
         for n in range(60)
     ]  # fmt: skip
-    storage.enqueue(jobs, deliveries=("mail",), now=NOW)
+    storage.enqueue(jobs, deliveries=(Route("mail"),), now=NOW)
     for ending in (completed, failed, dead, lost):
         claims = storage.exchange(Turn("p", want=6, now=NOW)).claims
         done = tuple([ending(claim)._replace(stdout=b"said " * 300) for claim in claims])
@@ -113,8 +113,12 @@ def everything(storage: SQLiteStorage, folder: Path) -> Iterator[Callable[[], An
     yield turn
     yield lambda: storage.heartbeat("p", [Held("1", 1)], lease=60, now=now)
     yield lambda: storage.reap("q", dead=["p", "pool"], now=now)
-    yield lambda: storage.enqueue([job("new", unique_key="k3"), job("new", tags=("t",))], deliveries=("mail",), now=now)
+    yield lambda: storage.enqueue(
+        [job("new", unique_key="k3"), job("new", tags=("t",))], deliveries=(Route("mail"),), now=now
+    )
     yield lambda: storage.take_deliveries(now=now)
+    yield storage.outbox
+    yield lambda: storage.drop_deliveries(now)
     yield from [lambda action=action: storage.apply(action, Where(queues=("other",)), limit=20) for action in Action]
     yield lambda: storage.set_queue("other", limit=1)
     yield lambda: storage.leave("p")

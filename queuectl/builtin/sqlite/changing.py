@@ -7,16 +7,19 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from queuectl.api.model import FINISHED, Action, Change, Event, State, Where
+from queuectl.api.model import FINISHED, Action, Change, Event, State, Where, targets_of
 
 from . import statements
 from .exchange import attempt_span
 from .looking import Search, job_at, walk
-from .rows import CANCELLED, NOT_WAITING, NUMBER, PENDING, PROCESSING, READY, STATES, event_text, job_id, seq_of
+from .outbox import put
+from .rows import CANCELLED, NOT_WAITING, NUMBER, PENDING, PROCESSING, READY, STATES, job_id, seq_of
 from .tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from queuectl.api.model import Route
 
     from .database import Database
 
@@ -47,7 +50,7 @@ def apply(
     *,
     actor: str,
     note: str,
-    deliveries: Sequence[str],
+    routes: Sequence[Route],
     limit: int,
     now: int,
 ) -> Applied:
@@ -65,10 +68,9 @@ def apply(
                 db.execute(_SQL["audit"], (now, None, row[2], action.value, actor, said))
             else:
                 db.execute(_SQL["audit"], (now, seq, None, action.value, actor, note))
-            if deliveries and change.now not in (None, State.PROCESSING):
-                event = event_text(Event(_EVENTS[action], now, job_at(db, seq)))
-                for target in deliveries:
-                    db.execute(_SQL["delivery"], (target, event))
+            if routes and change.now not in (None, State.PROCESSING):
+                event = Event(_EVENTS[action], now, job_at(db, seq))
+                put(db, targets_of(routes, event.kind, event.job.spec), event, now, tally)
         tally.write(db)
     return applied
 

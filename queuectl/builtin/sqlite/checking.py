@@ -35,7 +35,7 @@ def check(db: Database) -> list[Finding]:
     What is damaged is not put right: nobody knows what the right would be.
     """
     found: list[Finding] = []
-    for look in (_version, _place, _lock, _integrity, _counts, _texts, _log, _settings, _modes, _files):
+    for look in (_version, _place, _lock, _integrity, _counts, _outbox, _texts, _log, _settings, _modes, _files):
         try:
             found += look(db)
         except StorageInvalid as error:
@@ -172,6 +172,21 @@ def _wrong(db: Database) -> dict[int, tuple[str, tuple[int, ...]]]:
         if right != tuple(kept):
             wrong[queue] = (name, right)
     return wrong
+
+
+def _outbox(db: Database) -> Iterator[Finding]:
+    """The same for what waits to be told."""
+    with db.reading:
+        wrong = [name for (name,) in db.execute(_SQL["wrong_targets"])]
+    if wrong:
+        with db.writing:
+            db.execute(_SQL["repair_targets"])
+        yield Finding(
+            "warning",
+            f"how much waits for {', '.join(wrong)} was wrong and has been put right",
+            "did something edit the file?",
+            "outbox-counts",
+        )
 
 
 def _texts(db: Database) -> Iterator[Finding]:

@@ -6,15 +6,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from queuectl.api.errors import BadInput, JobExists
-from queuectl.api.model import Event, Job, NewJob, Receipt, State
+from queuectl.api.model import Event, Job, NewJob, Receipt, State, targets_of
 
 from . import statements
 from .database import pack
-from .rows import LATER, READY, event_text, extra_of, job_id
+from .rows import LATER, READY, extra_of, job_id
 from .tally import READY_PLACE, STATE_PLACE, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from queuectl.api.model import Route
 
     from .database import Database
 
@@ -23,7 +25,7 @@ _CHUNK = 5000
 
 
 def insert(
-    db: Database, jobs: Iterable[NewJob], now: int, tally: Tally, deliveries: Sequence[str] = ()
+    db: Database, jobs: Iterable[NewJob], now: int, tally: Tally, routes: Sequence[Route] = ()
 ) -> tuple[list[Receipt], bool]:
     """Store *jobs* in a running transaction: their receipts, and whether one of them is due."""
     seq, age, tokens = db.execute(_SQL["counters"]).fetchone()
@@ -36,8 +38,8 @@ def insert(
     text_id, queue_id = db.text_id, db.queue_id
     any_due = False
     for job in jobs:
-        if job.id is not None:
-            batch.refuse_id(job.id)
+        if job.id is not None and (complaint := batch.complaint_about(job.id)) is not None:
+            raise complaint
         if job.unique_key is not None and (holder := batch.holder(job.unique_key, job_id(seq, job.id))):
             receipts.append(Receipt(holder, False))
             continue
@@ -73,9 +75,11 @@ def insert(
         tags += [(tag, seq) for tag in job.tags]
         id = str(seq) if job.id is None else job.id
         receipts.append(Receipt(id, True))
-        for target in deliveries:
+        if routes and (targets := targets_of(routes, "enqueued", job)):
+            from .outbox import put
+
             stored = Job(id, seq, job, State.PENDING, run_at, now, now, token=0 if job.id is None else tokens)
-            db.execute(_SQL["delivery"], (target, event_text(Event("enqueued", now, stored))))
+            put(db, targets, Event("enqueued", now, stored), now, tally)
         seq += 1
         if len(rows) >= _CHUNK:
             db.conn.executemany(_SQL["insert"], rows)
@@ -88,6 +92,18 @@ def insert(
     return receipts, any_due
 
 
+def storable(db: Database, jobs: Iterable[NewJob], unstored: list[str]) -> list[NewJob]:
+    """Those of *jobs* that can have the ids they ask for; the ids of the others are added to *unstored*."""
+    batch = _Batch(db)
+    kept = []
+    for job in jobs:
+        if job.id is not None and batch.complaint_about(job.id) is not None:
+            unstored.append(job.id)
+        else:
+            kept.append(job)
+    return kept
+
+
 class _Batch:
     """The ids and keys of one call, beside those in the file: rows are not written one by one."""
 
@@ -96,12 +112,14 @@ class _Batch:
         self._ids: set[str] = set()
         self._keys: dict[str, str] = {}
 
-    def refuse_id(self, id: str) -> None:
+    def complaint_about(self, id: str) -> BadInput | JobExists | None:
+        """Why a job cannot have this id; None: from now on it is taken."""
         if id.isdecimal() and id.isascii():
-            raise BadInput(f"the id {id} is a number: only issued ids are, give it a letter")
+            return BadInput(f"the id {id} is a number: only issued ids are, give it a letter")
         if id in self._ids or self._db.execute(_SQL["has_id"], (id,)).fetchone():
-            raise JobExists(f"a job with the id {id} exists already")
+            return JobExists(f"a job with the id {id} exists already")
         self._ids.add(id)
+        return None
 
     def holder(self, key: str, id: str) -> str | None:
         """The unfinished job that has *key*; if there is none, it is now *id*."""
@@ -114,12 +132,12 @@ class _Batch:
         return None
 
 
-def enqueue(db: Database, jobs: Sequence[NewJob], deliveries: Sequence[str], now: int) -> list[Receipt]:
+def enqueue(db: Database, jobs: Sequence[NewJob], routes: Sequence[Route], now: int) -> list[Receipt]:
     """All of *jobs* or none, in one transaction."""
     if not jobs:
         return []
     with db.writing:
         tally = Tally()
-        receipts, _ = insert(db, jobs, now, tally, deliveries)
+        receipts, _ = insert(db, jobs, now, tally, routes)
         tally.write(db)
     return receipts

@@ -10,8 +10,7 @@ from queuectl.api.model import Claim, Exchange, Outcome, Settlement, State, Turn
 
 from . import statements
 from .database import unpack
-from .enqueueing import _SQL as _ENQUEUE
-from .enqueueing import insert
+from .enqueueing import insert, storable
 from .rows import (
     ATTEMPT_COLUMNS,
     CANCELLED,
@@ -25,7 +24,6 @@ from .rows import (
     PROCESSING,
     READY,
     attempt_id,
-    event_text,
     job_id,
     job_of,
     outcome_of,
@@ -63,21 +61,22 @@ def exchange(db: Database, turn: Turn, now: int) -> Done:
     """One turn, in one transaction."""
     with db.writing:
         tally, opened = Tally(), Opened(set(), set())
-        refused = tuple([s.id for s in turn.settlements if not settle(db, s, now, tally, opened)])
+        unstored: list[str] = []
+        refused = tuple([s.id for s in turn.settlements if not settle(db, s, now, tally, opened, unstored)])
         next_due = promote(db, now, tally)
         claims, news = claim(db, turn, now, tally, opened) if turn.want > 0 or opened.places else ([], False)
         tally.write(db)
         db.execute(_SQL["renew"], (turn.pool, now + round(1000 * turn.lease)))
         cancel = tuple([job_id(*row) for row in db.execute(_SQL["cancelling"], (turn.pool,))])
     more = len(claims) < turn.want and next_due is not None and next_due <= now
-    return Done(Exchange(tuple(claims), refused, next_due, more, cancel), news)
+    return Done(Exchange(tuple(claims), refused, next_due, more, cancel, tuple(unstored)), news)
 
 
 # -- settle ---------------------------------------------------------------------------------------
 
 
-def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened: Opened) -> bool:
-    """Apply one settlement; False if its token no longer holds."""
+def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened: Opened, unstored: list[str]) -> bool:
+    """Apply one settlement; False if its token no longer holds. Adds to *unstored* what cannot follow from it."""
     token = settlement.token
     row = find(db, settlement.id)
     if row is None:
@@ -112,11 +111,14 @@ def settle(db: Database, settlement: Settlement, now: int, tally: Tally, opened:
         keep_fault(db, seq, reason)
     tally.move(queue, (PROCESSING, NOT_WAITING), (new, due))
     if settlement.then:
-        receipts, _ = insert(db, settlement.then, now, tally)
-        stored = [job for job, receipt in zip(settlement.then, receipts, strict=True) if receipt.created]
+        follow = storable(db, settlement.then, unstored)
+        receipts, _ = insert(db, follow, now, tally)
+        stored = [job for job, receipt in zip(follow, receipts, strict=True) if receipt.created]
         opened.jobs.update([db.queue_id(job.queue) for job in stored])
-    for delivery in settlement.deliveries:
-        db.execute(_ENQUEUE["delivery"], (delivery.target, event_text(delivery.event)))
+    if settlement.deliveries:
+        from .outbox import put_all
+
+        put_all(db, settlement.deliveries, now, tally)
     return True
 
 

@@ -31,11 +31,13 @@ if TYPE_CHECKING:
         History,
         Job,
         NewJob,
+        OutboxStat,
         Page,
         Pool,
         Pulse,
         QueueStat,
         Receipt,
+        Route,
         Sample,
         State,
         Turn,
@@ -64,7 +66,7 @@ class SQLiteStorage(Storage):
     # -- getting work in --------------------------------------------------------------------------
 
     def enqueue(
-        self, jobs: Sequence[NewJob], *, deliveries: Sequence[str] = (), now: int | None = None
+        self, jobs: Sequence[NewJob], *, deliveries: Sequence[Route] = (), now: int | None = None
     ) -> Sequence[Receipt]:
         from .enqueueing import enqueue
 
@@ -183,14 +185,14 @@ class SQLiteStorage(Storage):
         *,
         actor: str = "",
         note: str = "",
-        deliveries: Sequence[str] = (),
+        deliveries: Sequence[Route] = (),
         limit: int = 1000,
         now: int | None = None,
     ) -> Sequence[Change]:
         from .changing import apply
 
         applied = apply(
-            self._db, action, where, actor=actor, note=note, deliveries=deliveries, limit=limit, now=_clock(now)
+            self._db, action, where, actor=actor, note=note, routes=deliveries, limit=limit, now=_clock(now)
         )
         self._remove(applied.gone)
         if applied.changes:
@@ -255,15 +257,32 @@ class SQLiteStorage(Storage):
 
     # -- outbox -----------------------------------------------------------------------------------
 
-    def take_deliveries(self, *, limit: int = 100, hold: float = 60.0, now: int | None = None) -> Sequence[Delivery]:
+    def take_deliveries(
+        self, *, targets: Sequence[str] | None = None, limit: int = 100, hold: float = 60.0, now: int | None = None
+    ) -> Sequence[Delivery]:
         from .outbox import take
 
-        return take(self._db, limit, hold, _clock(now))
+        return take(self._db, targets, limit, hold, _clock(now))
 
     def delivered(self, ids: Sequence[int]) -> None:
         from .outbox import delivered
 
         delivered(self._db, ids)
+
+    def postpone(self, ids: Sequence[int], delay: float, *, error: str = "", now: int | None = None) -> None:
+        from .outbox import postpone
+
+        postpone(self._db, ids, delay, error, _clock(now))
+
+    def drop_deliveries(self, before: int, *, limit: int = 1000) -> int:
+        from .outbox import drop
+
+        return drop(self._db, before, limit)
+
+    def outbox(self) -> Sequence[OutboxStat]:
+        from .outbox import stats
+
+        return stats(self._db)
 
     # -- moving house -----------------------------------------------------------------------------
 

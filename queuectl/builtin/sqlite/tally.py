@@ -24,6 +24,10 @@ class Tally:
     def __init__(self) -> None:
         self.queues: dict[int, list[int]] = {}
         self.samples: dict[tuple[int, int, str, int], int] = {}
+        self.sent: dict[str, int] = {}  # deliveries by target
+
+    def send(self, target: str) -> None:
+        self.sent[target] = self.sent.get(target, 0) + 1
 
     def row(self, queue: int) -> list[int]:
         row = self.queues.get(queue)
@@ -61,3 +65,5 @@ class Tally:
                 db.execute(_SQL["count"], (*row, queue))
         for key, n in self.samples.items():
             db.execute(_SQL["sample"], (*key, n))
+        for target, n in self.sent.items():
+            db.execute(_SQL["sent"], (target, n))

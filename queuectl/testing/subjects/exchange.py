@@ -377,6 +377,28 @@ class SettleTests(Subject):
         hand_in(storage, settlement, refused)
         assert [found.spec.command for found in storage.find(Where(states=(State.PENDING,))).jobs] == ["next"]
 
+    def test_a_job_that_cannot_follow_hinders_nothing_else(self, storage: Storage) -> None:
+        """Its id exists, is given twice or is a number: it is left out and named. Results of others are not its
+        hostages, or they would be handed in for ever.
+        """
+        put(storage, *[job() for _ in range(3)], job("taken", id="taken", run_at=NOW + MINUTE))
+        first, second, third = take(storage, 3)
+        later = NOW + MINUTE
+        bad = (job("x", id="taken", run_at=later), job("x", id="17", run_at=later))
+        good = (job("a", id="a", run_at=later), job("b", run_at=later))
+        exchange = hand_in(
+            storage,
+            completed(first, then=(*bad, *good, job("x", id="a", run_at=later))),
+            completed(second, then=(job("x", id="a", run_at=later), job("c", id="c", run_at=later))),
+            completed(third),
+        )
+        assert exchange.refused == () and exchange.unstored == ("taken", "17", "a", "a")
+        assert counts_of(storage) == {"completed": 3, "pending": 4}
+        waiting = storage.find(Where(states=(State.PENDING,))).jobs
+        assert sorted(found.spec.command for found in waiting) == ["a", "b", "c", "taken"]
+        repeat = hand_in(storage, completed(first, then=bad))
+        assert repeat.refused == () and repeat.unstored == ()
+
     def test_a_job_that_follows_and_is_not_stored_makes_no_queue(self, storage: Storage) -> None:
         """Its unique key is another's."""
         need(storage, Ability.UNIQUE)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.api.errors import NotSupported
-from queuectl.api.model import INLINE_OUTPUT, Action, Delivery, Event, State, Where
+from queuectl.api.model import INLINE_OUTPUT, Action, Delivery, Event, OutboxStat, Route, State, Where
 from queuectl.api.storage import Ability, Storage
 
 from .subject import (
@@ -129,7 +129,9 @@ class OutboxTests(Subject):
     def test_events_of_enqueued_jobs(self, storage: Storage) -> None:
         """One for each created job and each target."""
         need(storage, Ability.OUTBOX)
-        receipts = storage.enqueue([job("a", env={"A": "1"}), job("b")], deliveries=("hook", "mail"), now=NOW)
+        receipts = storage.enqueue(
+            [job("a", env={"A": "1"}), job("b")], deliveries=(Route("hook"), Route("mail")), now=NOW
+        )
         deliveries = storage.take_deliveries(now=NOW)
         assert [(d.target, d.event.kind, d.event.job.id) for d in deliveries] == [
             (target, "enqueued", receipt.id) for receipt in receipts for target in ("hook", "mail")
@@ -141,7 +143,7 @@ class OutboxTests(Subject):
         need(storage, Ability.OUTBOX)
         need(storage, Ability.UNIQUE)
         put_one(storage, unique_key="k")
-        storage.enqueue([job(unique_key="k")], deliveries=("hook",), now=NOW)
+        storage.enqueue([job(unique_key="k")], deliveries=(Route("hook"),), now=NOW)
         assert list(storage.take_deliveries(now=NOW)) == []
 
     def test_events_ride_on_settlements(self, storage: Storage) -> None:
@@ -153,7 +155,105 @@ class OutboxTests(Subject):
         settlement = failed(claim, deliveries=(Delivery("hook", event),))
         hand_in(storage, settlement._replace(token=99), settlement, settlement)
         (delivery,) = storage.take_deliveries(now=NOW)
-        assert delivery == Delivery("hook", event, delivery.id)
+        assert delivery == Delivery("hook", event, delivery.id, NOW, 1)
+
+    def test_the_id_of_a_delivery_is_given_by_the_storage(self, storage: Storage) -> None:
+        """Whatever one that rides on a settlement says: no number is given twice."""
+        need(storage, Ability.OUTBOX)
+        storage.enqueue([job()], deliveries=(Route("hook"),), now=NOW)
+        (first,) = storage.take_deliveries(now=NOW)
+        claim = take_one(storage)
+        event = Event("completed", NOW, claim.job)
+        hand_in(storage, completed(claim, deliveries=(Delivery("hook", event, first.id), Delivery("hook", event, 77))))
+        ids = [delivery.id for delivery in storage.take_deliveries(now=NOW)]
+        assert len({first.id, *ids}) == 3
+
+    def test_routes_decide_what_is_stored(self, storage: Storage) -> None:
+        """By event, queue and tag, all of which must hold; each target once, however many of its routes want it."""
+        need(storage, Ability.OUTBOX)
+        need(storage, Ability.TAGS)
+        routes = (
+            Route("all"),
+            Route("q", queues=("q", "r")),
+            Route("tagged", tags=("x", "y")),
+            Route("both", queues=("q",), tags=("x",)),
+            Route("both", tags=("z",)),
+            Route("retries", events=("retried", "cancelled")),
+            Route("all", queues=("q",)),
+        )
+        storage.enqueue([job("a"), job("b", id="b")], deliveries=routes, now=NOW)
+        storage.enqueue([job("c", queue="q", tags=("z", "x"))], deliveries=routes, now=NOW)
+        storage.apply(Action.CANCEL, Where(ids=("b",)), deliveries=routes, now=NOW)
+        told = [(d.event.kind, d.event.job.spec.command, d.target) for d in storage.take_deliveries(now=NOW)]
+        assert told == [
+            ("enqueued", "a", "all"),
+            ("enqueued", "b", "all"),
+            *(("enqueued", "c", target) for target in ("all", "q", "tagged", "both")),
+            ("cancelled", "b", "all"),
+            ("cancelled", "b", "retries"),
+        ]
+
+    def test_each_target_takes_its_own(self, storage: Storage) -> None:
+        """What waits for one that cannot be reached holds up nobody else."""
+        need(storage, Ability.OUTBOX)
+        storage.enqueue([job() for _ in range(5)], deliveries=(Route("down"), Route("up")), now=NOW)
+        assert [d.target for d in storage.take_deliveries(targets=("up",), limit=3, now=NOW)] == ["up"] * 3
+        assert list(storage.take_deliveries(targets=("nobody",), now=NOW)) == []
+        assert len(storage.take_deliveries(targets=("up", "down"), now=NOW)) == 7
+
+    def test_what_failed_is_due_again_later(self, storage: Storage, view: OpenStorage) -> None:
+        """Not before its time, and then counted: by that one knows how long to wait the next time."""
+        need(storage, Ability.OUTBOX)
+        storage.enqueue([job(), job()], deliveries=(Route("hook"),), now=NOW)
+        first, second = storage.take_deliveries(hold=60, now=NOW)
+        storage.postpone([first.id, 999], 90, error="answered 500", now=NOW)
+        assert [(d.id, d.tries) for d in view().take_deliveries(hold=60, now=NOW + 60 * SECOND)] == [(second.id, 2)]
+        assert [(d.id, d.tries) for d in storage.take_deliveries(now=NOW + 90 * SECOND)] == [(first.id, 2)]
+
+    def test_what_was_not_tried_is_given_back(self, storage: Storage) -> None:
+        """At once, to anybody, and its tries are what they were."""
+        need(storage, Ability.OUTBOX)
+        storage.enqueue([job()], deliveries=(Route("hook"),), now=NOW)
+        (first,) = storage.take_deliveries(now=NOW)
+        storage.postpone([first.id], 0, now=NOW)
+        (again,) = storage.take_deliveries(now=NOW)
+        assert again == first and again.tries == 1
+
+    def test_new_ones_do_not_starve_what_is_due_again(self, storage: Storage) -> None:
+        """What has been due for longest comes first."""
+        need(storage, Ability.OUTBOX)
+        storage.enqueue([job()], deliveries=(Route("hook"),), now=NOW)
+        (failed_once,) = storage.take_deliveries(now=NOW)
+        storage.postpone([failed_once.id], 1, error="answered 500", now=NOW)
+        storage.enqueue([job()], deliveries=(Route("hook"),), now=NOW + 2 * SECOND)
+        assert [d.id for d in storage.take_deliveries(limit=1, now=NOW + 3 * SECOND)] == [failed_once.id]
+
+    def test_what_is_too_old_is_dropped_and_counted(self, storage: Storage) -> None:
+        """The oldest first, a limited number in one call, also what somebody has just taken."""
+        need(storage, Ability.OUTBOX)
+        for at in (NOW, NOW + SECOND, NOW + 2 * SECOND):
+            storage.enqueue([job()], deliveries=(Route("hook"), Route("mail")), now=at)
+        storage.take_deliveries(limit=1, now=NOW + 2 * SECOND)
+        assert [storage.drop_deliveries(NOW + 2 * SECOND, limit=3) for _ in range(3)] == [3, 1, 0]
+        assert [(s.target, s.waiting, s.dropped) for s in storage.outbox()] == [("hook", 1, 2), ("mail", 1, 2)]
+
+    def test_what_waits_is_known(self, storage: Storage, view: OpenStorage) -> None:
+        """How much, since when, when the next is due, what became of the rest, and why the last one failed."""
+        need(storage, Ability.OUTBOX)
+        assert list(storage.outbox()) == []
+        storage.enqueue([job(), job()], deliveries=(Route("hook"),), now=NOW)
+        storage.enqueue([job()], deliveries=(Route("hook"), Route("mail")), now=NOW + SECOND)
+        taken = storage.take_deliveries(targets=("hook",), limit=2, hold=60, now=NOW + SECOND)
+        storage.postpone([taken[1].id], 30, error="answered 500", now=NOW + 2 * SECOND)
+        hook = OutboxStat("hook", 3, NOW, NOW + SECOND, error="answered 500", error_at=NOW + 2 * SECOND)
+        assert list(view().outbox()) == [hook, OutboxStat("mail", 1, NOW + SECOND, NOW + SECOND)]
+        storage.delivered([taken[0].id, taken[0].id, 999])
+        assert storage.outbox()[0] == OutboxStat("hook", 2, NOW, NOW + SECOND, delivered=1)
+        storage.delivered([d.id for d in storage.take_deliveries(now=NOW + 99 * SECOND)])
+        assert [(s.target, s.waiting, s.oldest_at, s.due_at, s.delivered) for s in storage.outbox()] == [
+            ("hook", 0, None, None, 3),
+            ("mail", 0, None, None, 1),
+        ]
 
     def test_what_people_do_is_told(self, storage: Storage) -> None:
         """Cancelled and retried; a mark is not yet a cancellation, and what is deleted is nobody's news."""
@@ -161,7 +261,7 @@ class OutboxTests(Subject):
         ids = one_in_each_state(storage)
         for action in (Action.CANCEL, Action.RETRY, Action.DELETE):
             wanted = (ids[State.PENDING], ids[State.PROCESSING])
-            storage.apply(action, Where(ids=wanted), deliveries=("hook",), now=NOW)
+            storage.apply(action, Where(ids=wanted), deliveries=(Route("hook"),), now=NOW)
         told = storage.take_deliveries(now=NOW)
         assert [(d.event.kind, d.event.job.id) for d in told] == [
             ("cancelled", ids[State.PENDING]),
@@ -172,7 +272,7 @@ class OutboxTests(Subject):
     def test_what_is_taken_is_kept_from_others_for_a_while(self, storage: Storage, view: OpenStorage) -> None:
         """Two couriers do not tell the same thing; if one dies the other does."""
         need(storage, Ability.OUTBOX)
-        storage.enqueue([job() for _ in range(5)], deliveries=("hook",), now=NOW)
+        storage.enqueue([job() for _ in range(5)], deliveries=(Route("hook"),), now=NOW)
         first = storage.take_deliveries(limit=3, hold=60, now=NOW)
         second = view().take_deliveries(limit=9, hold=60, now=NOW)
         assert (len(first), len(second)) == (3, 2)
@@ -183,7 +283,7 @@ class OutboxTests(Subject):
     def test_what_is_delivered_is_forgotten(self, storage: Storage) -> None:
         """Saying so twice is harmless."""
         need(storage, Ability.OUTBOX)
-        storage.enqueue([job(), job()], deliveries=("hook",), now=NOW)
+        storage.enqueue([job(), job()], deliveries=(Route("hook"),), now=NOW)
         first, second = storage.take_deliveries(now=NOW)
         storage.delivered([first.id])
         storage.delivered([first.id, 999])
@@ -213,8 +313,9 @@ class UndeclaredTests(Subject):
         if Ability.OUTBOX in storage.abilities:
             pytest.skip("declares the ability OUTBOX")
         with pytest.raises(NotSupported):
-            storage.enqueue([job()], deliveries=("hook",), now=NOW)
+            storage.enqueue([job()], deliveries=(Route("hook"),), now=NOW)
         assert storage.find().jobs == ()
+        assert list(storage.outbox()) == []
 
     def test_moving_is_refused(self, storage: Storage) -> None:
         """An export that has nothing in it would look like an empty storage."""

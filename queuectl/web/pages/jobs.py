@@ -152,9 +152,7 @@ def _action() -> Action:
 def _apply(action: Action, ids: list[str]) -> int:
     app = site().app
     return len(
-        app.storage.apply(
-            action, Where(ids=tuple(ids)), actor=queue().actor, deliveries=app.durable_notifiers, limit=len(ids)
-        )
+        app.storage.apply(action, Where(ids=tuple(ids)), actor=queue().actor, deliveries=app.routes, limit=len(ids))
     )
 
 

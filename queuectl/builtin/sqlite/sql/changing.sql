@@ -59,6 +59,3 @@ UPDATE queue SET paused = ?, pause_reason = ? WHERE id = ?;
 
 -- name: cap
 UPDATE queue SET cap = ? WHERE id = ?;
-
--- name: delivery
-INSERT INTO outbox (target, event) VALUES (?, ?);

@@ -30,3 +30,9 @@ UPDATE meta SET texts = texts + 1;
 
 -- name: has_job
 SELECT 1 FROM job WHERE seq = ?;
+
+-- name: wrong_targets
+SELECT name FROM target WHERE waiting <> (SELECT count(*) FROM outbox WHERE outbox.target = target.name) ORDER BY name;
+
+-- name: repair_targets
+UPDATE target SET waiting = (SELECT count(*) FROM outbox WHERE outbox.target = target.name);

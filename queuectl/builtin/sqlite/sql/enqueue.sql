@@ -19,6 +19,3 @@ SELECT seq, id FROM job INDEXED BY job_ukey WHERE ukey = ? AND ukey IS NOT NULL 
 
 -- name: tag
 INSERT OR IGNORE INTO tag (tag, job) VALUES (?, ?);
-
--- name: delivery
-INSERT INTO outbox (target, event) VALUES (?, ?);

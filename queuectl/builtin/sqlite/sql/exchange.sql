@@ -70,6 +70,9 @@ WHERE id = ?;
 INSERT INTO minute (minute, queue, measure, bucket, n) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET n = n + excluded.n;
 
+-- name: sent
+INSERT INTO target (name, waiting) VALUES (?, ?) ON CONFLICT DO UPDATE SET waiting = waiting + excluded.waiting;
+
 -- name: renew
 INSERT INTO pool (id, lease_until) VALUES (?, ?) ON CONFLICT DO UPDATE SET lease_until = excluded.lease_until;
 
