@@ -22,12 +22,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .backoff import Backoff
-    from .errors import ConfigError, JobRejected, NotSupported, PluginError, StartFailed, StorageBusy, StorageError
+    from .errors import (
+        ConfigError,
+        JobRejected,
+        NotSupported,
+        PluginError,
+        StartFailed,
+        StorageBusy,
+        StorageError,
+    )
     from .executor import Executor, Handle, Run
     from .markers import hookimpl
-    from .model import Claim, Event, Job, NewJob, Outcome, OutcomeKind, Settings, State
+    from .model import (
+        Claim,
+        Event,
+        Job,
+        NewJob,
+        Outcome,
+        OutcomeKind,
+        Settings,
+        State,
+    )
     from .notifier import Notifier
-    from .providers import Command, Context, Option, Panel, Provider
+    from .providers import (
+        Command,
+        Context,
+        Option,
+        Panel,
+        Program,
+        Provider,
+    )
     from .storage import Ability, Listener, Storage
 
 _HOMES = {
@@ -45,12 +69,41 @@ _HOMES = {
     "markers": ("hookimpl",),
     "model": ("Claim", "Event", "Job", "NewJob", "Outcome", "OutcomeKind", "Settings", "State"),
     "notifier": ("Notifier",),
-    "providers": ("Command", "Context", "Option", "Panel", "Provider"),
+    "providers": ("Command", "Context", "Option", "Panel", "Program", "Provider"),
     "storage": ("Ability", "Listener", "Storage"),
 }
 
-__all__ = [  # noqa: PLE0604 - a literal list would say everything twice
-    *(name for names in _HOMES.values() for name in names)
+__all__ = [  # said in full: type checkers read it
+    "Ability",
+    "Backoff",
+    "Claim",
+    "Command",
+    "ConfigError",
+    "Context",
+    "Event",
+    "Executor",
+    "Handle",
+    "Job",
+    "JobRejected",
+    "Listener",
+    "NewJob",
+    "NotSupported",
+    "Notifier",
+    "Option",
+    "Outcome",
+    "OutcomeKind",
+    "Panel",
+    "PluginError",
+    "Program",
+    "Provider",
+    "Run",
+    "Settings",
+    "StartFailed",
+    "State",
+    "Storage",
+    "StorageBusy",
+    "StorageError",
+    "hookimpl",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,10 +66,23 @@ class Provider(NamedTuple, Generic[T]):
     api: int = 1
 
 
-class Command(NamedTuple):
-    """A command-line command on offer, imported only when it is run."""
+class Program(Protocol):
+    """What a command's function is given by ``@click.pass_obj``: the run of the command line that it is part of."""
 
-    name: str
+    @property
+    def queue(self) -> Any:
+        """The ``queuectl.Queue`` that ``--config`` and ``--db`` chose; opened when it is first read, closed for you."""
+
+
+class Command(NamedTuple):
+    """A command-line command on offer, imported only when it is run.
+
+    ``load`` returns a click command or group. Its function may take the :class:`Program` by ``@click.pass_obj``; it
+    says results on stdout and raises an error of ``api.errors`` for what a person can mend: the class has the exit
+    code. ``--config`` and ``--db`` are added to it.
+    """
+
+    name: str  # one word, small letters, digits and dashes; no built-in command's
     help: str  # one line, shown by `queuectl --help` without importing it
     load: Callable[[], click.Command]
 

@@ -1,10 +1,7 @@
 """The built-in executor ``subprocess``: the job is a child of the worker, in a session of its own.
 
-A plain command is executed directly, as make does, since a shell costs as much as a small program; whatever a shell
-could read differently goes to ``/bin/sh -c``. The child gets default signals, /dev/null as stdin, its two output
-files, and no other descriptor. When it has ended, everything it started is ended too.
-
-This module is only the offer, which every ``enqueue`` looks at; ``executor`` is imported in workers.
+What that means is said in ``api.processes``. This module is only the offer, which every ``enqueue`` looks at;
+``executor`` is imported in workers.
 """
 
 from __future__ import annotations
