@@ -1,4 +1,4 @@
-"""``queuectl plugins``: what is plugged in, what it offers, and every hook there is."""
+"""``queuectl plugins``: what is plugged in, what it offers, every hook there is; and how to write one of your own."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """See what is plugged in, and every hook.
+    """See what is plugged in, and every hook; begin and prove a plugin of your own.
 
     \b
       queuectl plugins list
       queuectl plugins info redis
       queuectl plugins hooks queuectl_prepare
+      queuectl plugins new fair-share --kind backoff
+      queuectl plugins check fair-share
     """
 
 
@@ -198,3 +200,32 @@ def _hook_shape(name: str, function: Callable[..., Any]) -> dict[str, Any]:
         "summary": contract.splitlines()[0],
         "contract": contract,
     }
+
+
+# --- Beginning one ------------------------------------------------------------------------------
+
+KINDS = ("storage", "executor", "backoff", "notifier", "observer", "command")
+
+
+@command.command("new")
+@click.argument("name", metavar="NAME")
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="What it is to be.")
+@click.option("--into", metavar="FOLDER", help="Where to write it (default: ./queuectl-NAME).")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as a JSON object.")
+def new(name: str, kind: str, into: str | None, as_json: bool) -> None:
+    """Write the package of a new plugin: it installs, is typed, and its tests pass. Then make it yours.
+
+    \b
+      queuectl plugins new fair-share --kind backoff
+      queuectl plugins new s3 --kind storage --into ~/src/queuectl-s3
+    """
+    from pathlib import Path
+
+    from queuectl.testing.kit.scaffold import begin
+
+    begun = begin(name, kind, Path(into).expanduser() if into is not None else None)
+    if as_json:
+        emit_json({"distribution": begun.distribution, "folder": str(begun.folder.resolve()), "files": begun.files})
+        return
+    write(f"{safe_text(str(begun.folder))}: {kind} plugin of {len(begun.files)} files. To make it yours:\n\n")
+    write(f"  cd {safe_text(str(begun.folder))} && pip install -e '.[test]' && pytest\n")

@@ -432,7 +432,7 @@ class Plugins:
                 return f"its plugin {plugin} was not loaded: {plugin.error} ({hint})"
         for _, plugin in self._search(kind, wanted):
             return f"plugin {plugin} offers it but is not active: give it a table [{kind}.{wanted}] in queuectl.toml"
-        known = self.known_names(kind)
+        known = [name for name in self.known_names(kind) if name != wanted]  # a table of that name offers nothing
         text = f"there is no such {kind}{suggestion(wanted, known)} (known: {enumeration(sorted(known))})"
         if (kind, wanted) in ELSEWHERE:
             text += f"; it comes with {ELSEWHERE[kind, wanted]}, which is not installed"
