@@ -144,6 +144,8 @@ class Takeover:
 
     def _inherit(self, known: Sequence[PoolRecord]) -> None:
         """Adopt the claims of pools that have no record here and whose lease has run out: another host's, or none's."""
+        if self._unheard:
+            return  # first comes what may be ours already
         alive = [*(record.id for record in known), self.pool]
         self._inheritance.expect()
         reached("takeover.inheriting")
@@ -153,9 +155,9 @@ class Takeover:
         self._sort(claims, never_ran=_nothing)
 
     def _reap(self, *, dead: Sequence[str] = (), alive: Sequence[str] = ()) -> Sequence[Claim]:
-        self._unheard = True
+        before, self._unheard = self._unheard, True
         claims = self.storage.reap(self.pool, dead=dead, alive=alive, limit=TAKE_OVER, lease=self.lease)
-        self._unheard = False
+        self._unheard = before
         return claims
 
     def owns_up_to(self, found: Sequence[Claim]) -> bool:
@@ -187,7 +189,7 @@ class Takeover:
         same_boot = all(here(record) for record in dead)
         self._sort(claims, never_ran=lambda claim: same_boot and not elsewhere(claim))
         reached("takeover.sorted")
-        if not claims and not self.ledger.unsettled:
+        if not claims and not self.ledger.unsettled and not self._unheard:
             reached("takeover.settled")
             self.clean(dead, adopted)
             reached("takeover.cleaned")

@@ -161,7 +161,7 @@ TAKEOVER = of(
     "queuectl/work/takeover.py",
     ("inherited: written down first", "self._inheritance.expect()", "pass"),
     ("inherited: is read", "same_boot and not elsewhere(claim)", "same_boot"),
-    ("inherited: an answer that was lost", "self._unheard = True", "pass"),
+    ("inherited: an answer that was lost", "before, self._unheard = self._unheard, True", "before = False"),
     ("trees: before a claim", "            self._end_trees(None)\n", "            pass\n"),
     ("trees: before files", "            self._end_left(record)  # its job", "            # its job"),
     ("files of the adopted", "or record.id in adopted or", "or"),

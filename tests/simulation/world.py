@@ -109,6 +109,12 @@ class Host:
         self.number = number
         self.pools: list[SimPool] = []
         self.workers: list[Worker] = []
+        self.heir: SimPool | None = None  # who has the lock of takeovers, until all is cleaned
+
+    def may_take_over(self, pool: SimPool) -> bool:
+        if self.heir is None or not self.heir.alive:
+            self.heir = pool
+        return self.heir is pool
 
     def living(self) -> list[SimPool]:
         return [pool for pool in self.pools if pool.alive]
@@ -474,7 +480,7 @@ class World:
         """By locks on this host, by leases from others, as the pool does."""
         dead = sorted(other.id for other in pool.host.pools if not other.alive)
         living = [other.id for other in pool.host.living()]
-        if dead and self.rng.random() < 0.7:
+        if dead and self.rng.random() < 0.7 and pool.host.may_take_over(pool):
             # What other hosts hold is spared, whatever their lease: that nothing here knows of it proves nothing.
             others = [known.id for known in self.storage.pools()]
             claims = self.storage.reap(
@@ -485,19 +491,27 @@ class World:
                 lease=LEASE,
                 now=self.wall,
             )
+            if self.unheard(pool, claims):
+                return
             self.take_over(pool, claims, same_host=True)
-            if not claims:
+            if not claims and not pool.unheard and not pool.unsettled:
                 self.clean(pool)
-        else:
+                pool.host.heir = None
+        elif not pool.unheard:
             pool.expect()
             claims = self.storage.reap(pool.id, alive=[*living, *dead], lease=LEASE, now=self.wall)
-            if self.faults and self.rng.random() < 0.1:
-                self.tell(f"{pool.id} does not hear that it has adopted {names(claims)}")
-                pool.unheard = True
-                pool.alive = self.rng.random() < 0.5  # the reply is lost, or its reader
+            if self.unheard(pool, claims):
                 return
             pool.note(claims)
             self.take_over(pool, claims, same_host=False)
+
+    def unheard(self, pool: SimPool, claims: Sequence[Claim]) -> bool:
+        """Whether the reply of a takeover is lost, or who should read it."""
+        if not self.faults or self.rng.random() >= 0.1:
+            return False
+        self.tell(f"{pool.id} does not hear that it has adopted {names(claims)}")
+        pool.unheard, pool.alive = True, self.rng.random() < 0.5
+        return True
 
     def take_over(self, pool: SimPool, claims: Sequence[Claim], *, same_host: bool) -> None:
         workers = {
@@ -531,8 +545,7 @@ class World:
                 if worker.phase == "started":
                     self.end_run(worker, None)
                 pool.host.workers.remove(worker)
-        if not pool.unsettled:
-            pool.host.pools = pool.host.living()
+        pool.host.pools = pool.host.living()
 
     # -- what must hold ---------------------------------------------------------------------------
 
