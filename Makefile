@@ -8,6 +8,8 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 # Tests that run at once: most of the time they wait for processes. JOBS=0 is one after the other, for a debugger.
 JOBS   ?= 2
+# What people install, on whatever they have.
+SHIPPED := queuectl plugins/queuectl-redis/queuectl_redis
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test pytest lint bench faults mutants docs format dev clean
@@ -27,8 +29,8 @@ lint: .ready-dev  ## ruff, and mypy for Linux, macOS and Windows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --platform linux
-	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin queuectl
-	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 queuectl
+	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin $(SHIPPED)
+	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 $(SHIPPED)
 
 docs: .ready-dev  ## write the pages of docs/reference that the code can tell
 	@$(BIN)/python tools/reference.py

@@ -18,11 +18,27 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = (3, 11)
 #: Where Windows differs, nothing but this does.
 BIN = "Scripts" if sys.platform == "win32" else "bin"
+
+
+class Program(NamedTuple):
+    """Something that tests drive."""
+
+    commands: tuple[str, ...]  # any of these will do
+    packages: tuple[str, ...]  # of Debian
+    tests: str  # that are skipped without it
+    size: str
+
+
+PROGRAMS = (
+    Program(("chromium", "chromium-browser"), ("chromium", "fonts-dejavu-core"), "the browser tests", "120 MB"),
+    Program(("redis-server",), ("redis-server",), "the tests of queuectl-redis", "5 MB"),
+)
 
 
 class Failed(Exception):
@@ -51,7 +67,7 @@ def main() -> int:
         return 1
     (venv / "queuectl.stamp").write_text(wanted, encoding="utf-8")
     if asked.dev:
-        browser()
+        programs()
     return 0
 
 
@@ -155,21 +171,32 @@ def uv(python: Path, words: list[str]) -> None:
     call([found, "pip", "install", "--quiet", "--python", str(python), *words])
 
 
-def browser() -> None:
-    """Debian's chromium for the tests of the dashboard, where this user may install it. Without it they are skipped,
-    by name; in CI (``CI=true``) that is a failure."""
-    if any(shutil.which(name) for name in ("chromium", "chromium-browser")):
+def programs() -> None:
+    """What the tests drive and no index of Python's has, from Debian's packages, where this user may install them.
+
+    Tests that miss one are skipped, by name; in CI (``CI=true``) that is a failure.
+    """
+    missing = [wanted for wanted in PROGRAMS if not any(shutil.which(name) for name in wanted.commands)]
+    if not missing:
         return
     if sys.platform != "linux" or os.getuid() != 0 or not shutil.which("apt-get"):
-        say("no chromium here: the browser tests will be skipped (Debian: apt install chromium)")
+        for wanted in missing:
+            say(
+                f"no {wanted.commands[0]} here: {wanted.tests} will be skipped "
+                f"(Debian: apt install {wanted.packages[0]})"
+            )
         return
-    say("installing chromium for the browser tests (about 120 MB)")
     apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
     try:
         call([*apt, "update"])
-        call([*apt, "install", "--yes", "--no-install-recommends", "chromium", "fonts-dejavu-core"])
     except Failed as failure:
-        say(f"chromium could not be installed, so the browser tests will be skipped: {failure}")
+        say(f"the list of Debian's packages could not be renewed: {failure}")
+    for wanted in missing:
+        say(f"installing {wanted.commands[0]} for {wanted.tests} (about {wanted.size})")
+        try:
+            call([*apt, "install", "--yes", "--no-install-recommends", *wanted.packages])
+        except Failed as failure:
+            say(f"{wanted.packages[0]} could not be installed, so {wanted.tests} will be skipped: {failure}")
 
 
 INSTALL = ["--quiet", "--disable-pip-version-check", "--no-input", "install"]

@@ -1,0 +1,2 @@
+-- The moment it is.
+return string.format('%.0f', now)

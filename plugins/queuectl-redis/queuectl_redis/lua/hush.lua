@@ -1,0 +1,3 @@
+-- A pool listens no more.
+call('SREM', P .. 'idle', take())
+return 1

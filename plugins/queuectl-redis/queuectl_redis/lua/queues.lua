@@ -1,0 +1,2 @@
+-- The names of all queues.
+return call('SMEMBERS', P .. 'queues')
