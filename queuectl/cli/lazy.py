@@ -135,9 +135,13 @@ class LazyGroup(QuickHelp, click.Group):
 
 
 def _plugin_commands(ctx: click.Context, quiet: bool = False) -> Sequence[Any]:
-    """The commands that plugins offer; with *quiet* none where they cannot be had, since help must always work."""
+    """The commands that plugins offer; with *quiet* none where they cannot be had, since help must always work.
+
+    One that would take the name of a built-in command is left out.
+    """
     try:
-        return tuple(ctx.find_root().ensure_object(Program).app.plugins.commands())
+        offered = tuple(ctx.find_root().ensure_object(Program).app.plugins.commands())
+        return tuple(command for command in offered if command.name not in COMMANDS)
     except QueueCTLError:
         if quiet:
             return ()

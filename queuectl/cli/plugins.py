@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from queuectl.api.errors import BadInput, PluginError
+from queuectl.cli.plugin_kit import check, find_plugins, new
 from queuectl.cli.render import emit_json, safe_text, table, write
 
 if TYPE_CHECKING:
@@ -84,12 +85,7 @@ def info(program: Program, name: str, as_json: bool) -> None:
     \b
       queuectl plugins info sqlite
     """
-    from queuectl.core.options import suggestion
-
-    plugins = program.app.plugins.every()
-    found = [plugin for plugin in plugins if name in (plugin.name, plugin.distribution)]
-    if not found:
-        raise BadInput(f"there is no plugin {name!r}{suggestion(name, [plugin.name for plugin in plugins])}")
+    found = find_plugins(program, name)
     if as_json:
         shapes = [_full_shape(program, plugin) for plugin in found]
         emit_json(shapes[0] if len(shapes) == 1 else shapes)
@@ -202,30 +198,5 @@ def _hook_shape(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
-# --- Beginning one ------------------------------------------------------------------------------
-
-KINDS = ("storage", "executor", "backoff", "notifier", "observer", "command")
-
-
-@command.command("new")
-@click.argument("name", metavar="NAME")
-@click.option("--kind", type=click.Choice(KINDS), required=True, help="What it is to be.")
-@click.option("--into", metavar="FOLDER", help="Where to write it (default: ./queuectl-NAME).")
-@click.option("--json", "as_json", is_flag=True, help="Print what was written as a JSON object.")
-def new(name: str, kind: str, into: str | None, as_json: bool) -> None:
-    """Write the package of a new plugin: it installs, is typed, and its tests pass. Then make it yours.
-
-    \b
-      queuectl plugins new fair-share --kind backoff
-      queuectl plugins new s3 --kind storage --into ~/src/queuectl-s3
-    """
-    from pathlib import Path
-
-    from queuectl.testing.kit.scaffold import begin
-
-    begun = begin(name, kind, Path(into).expanduser() if into is not None else None)
-    if as_json:
-        emit_json({"distribution": begun.distribution, "folder": str(begun.folder.resolve()), "files": begun.files})
-        return
-    write(f"{safe_text(str(begun.folder))}: {kind} plugin of {len(begun.files)} files. To make it yours:\n\n")
-    write(f"  cd {safe_text(str(begun.folder))} && pip install -e '.[test]' && pytest\n")
+command.add_command(new)
+command.add_command(check)

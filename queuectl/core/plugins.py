@@ -559,6 +559,14 @@ class Plugins:
                 plugin.load()
         return [*self._built_in.values(), *known]
 
+    def named(self, name: str) -> list[Plugin]:
+        """The plugins of that name or distribution, or the file of that path, loaded as far as possible."""
+        if name.endswith(".py") and os.path.isfile(name):
+            plugin = _plugin_of_file(os.path.abspath(name))
+            plugin.load()
+            return [plugin]
+        return [plugin for plugin in self.every() if name in (plugin.name, plugin.distribution)]
+
     # -- calling hooks ------------------------------------------------------------------------------
 
     def takes_part_in_enqueue(self) -> bool:

@@ -292,6 +292,7 @@ def test_an_installed_plugins_command_is_there_without_being_enabled(place: Plac
 def test_the_name_of_a_built_in_command_cannot_be_taken(place: Place) -> None:
     place.install("greeter", COMMAND.format(name="status", load="hello"))
     assert "hello" not in place.run("status").out
+    assert "Say hello." not in place.run("--help").out
 
 
 def test_a_command_that_cannot_be_loaded_is_named(place: Place) -> None:

@@ -1,0 +1,158 @@
+"""What pytest collects for ``queuectl plugins check``: the suite of one kind, for one component that a plugin offers.
+
+The request is JSON in the file that ``QUEUECTL_PROOF`` names, see :class:`queuectl.testing.kit.proving.Request`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import count
+from math import inf
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from queuectl.api.executor import Executor
+from queuectl.api.model import Settings
+from queuectl.core.plugins import Recipe, open_recipe
+from queuectl.testing.fakes import FAILURE, make_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from queuectl.testing.subjects.subject import OpenStorage
+
+with open(os.environ["QUEUECTL_PROOF"], encoding="utf-8") as _file:
+    REQUEST: dict[str, Any] = json.load(_file)
+
+_fresh = count(1)
+
+
+def options_in(folder: Path) -> dict[str, Any]:
+    """The component's options, with ``{folder}`` and ``{fresh}`` filled in: another place each time this is called."""
+    words = {"{folder}": str(folder), "{fresh}": f"check{os.getpid()}x{next(_fresh)}"}
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, str):
+            for word, text in words.items():
+                value = value.replace(word, text)
+        return value
+
+    return {name: filled(value) for name, value in REQUEST["options"].items()}
+
+
+def opened(options: dict[str, Any]) -> Any:
+    """The component, opened as the program does it."""
+    recipe = Recipe(REQUEST["module"], REQUEST["provider"], options, REQUEST["provider"])
+    return open_recipe(recipe, REQUEST["kind"], None, print)
+
+
+def proof() -> type:
+    """The suite of the kind, given what ``open`` returns."""
+    return {"storage": _storage, "executor": _executor, "backoff": _backoff, "notifier": _notifier}[REQUEST["kind"]]()
+
+
+def _storage() -> type:
+    from queuectl.testing.storage import StorageSuite
+
+    class StorageProof(StorageSuite):
+        @pytest.fixture
+        def open_storage(self, tmp_path: Path) -> OpenStorage:
+            options = options_in(tmp_path)
+            return lambda: opened(options)
+
+        @pytest.fixture
+        def new_storage(self, tmp_path: Path) -> Callable[[], OpenStorage]:
+            numbers = count()
+
+            def new_storage() -> OpenStorage:
+                folder = tmp_path / f"another{next(numbers)}"
+                folder.mkdir()
+                options = options_in(folder)
+                return lambda: opened(options)
+
+            return new_storage
+
+        @pytest.fixture
+        def open_copy(self) -> Callable[[str], Any]:
+            places = [name for name, value in REQUEST["options"].items() if "{folder}" in str(value)]
+            if len(places) != 1:
+                pytest.skip("how a backup is opened cannot be known here: the plugin's own tests can say")
+            return lambda path: opened({**options_in(Path()), places[0]: path})
+
+    return StorageProof
+
+
+def _executor() -> type:
+    from queuectl.testing.executor import ExecutorSuite
+
+    class ExecutorProof(ExecutorSuite):
+        @pytest.fixture
+        def open_executor(self, tmp_path: Path) -> Callable[[], Any]:
+            options = options_in(tmp_path)
+            return lambda: opened(options)
+
+    return ExecutorProof
+
+
+def _backoff() -> type:
+    from queuectl.testing.backoff import BackoffSuite
+
+    class BackoffProof(BackoffSuite):
+        @pytest.fixture
+        def backoff(self, tmp_path: Path) -> Any:
+            return opened(options_in(tmp_path))
+
+    return BackoffProof
+
+
+def _notifier() -> type:
+    from queuectl.testing.notifier import NotifierSuite
+
+    class NotifierProof(NotifierSuite):
+        @pytest.fixture
+        def notifier(self, tmp_path: Path) -> Any:
+            return opened(options_in(tmp_path))
+
+    return NotifierProof
+
+
+# --- What it claims by what it is: the suite then holds it to that ------------------------------------
+
+
+def seen(folder: Path) -> dict[str, Any]:
+    """Nothing where the component cannot even be asked: the suite says that better, test by test."""
+    if REQUEST["kind"] not in ("executor", "backoff"):
+        return {}
+    try:
+        component = opened(options_in(folder))
+        return _executor_claims(component) if REQUEST["kind"] == "executor" else _backoff_claims(component)
+    except Exception:
+        return {}
+
+
+def _executor_claims(component: Any) -> dict[str, Any]:
+    kind = type(component)
+    component.close()
+    return {"cleans": kind.clean is not Executor.clean, "attaches": kind.attach is not Executor.attach}
+
+
+def _backoff_claims(component: Any) -> dict[str, Any]:
+    def delay(tries: int, seed: int) -> float:
+        job = make_job("false", tries=tries, attempts=tries, settings=Settings(max_retries=tries))
+        answer: float | None = component.delay(job, FAILURE, Random(seed))
+        return inf if answer is None else answer
+
+    rows = [[delay(tries, seed) for tries in range(1, 80)] for seed in range(5)]
+    chance = len({delay(6, seed) for seed in range(50)}) > 1
+    return {"random": chance, "monotone": all(row == sorted(row) for row in rows)}
+
+
+CLAIMS: dict[str, Any] = {**seen(Path(os.environ["QUEUECTL_PROOF"]).parent), **REQUEST["claims"]}
+TestComponent = proof()
+TestComponent.__name__ = TestComponent.__qualname__ = "TestComponent"
+for _name, _value in CLAIMS.items():
+    setattr(TestComponent, _name, tuple(_value) if isinstance(_value, list) else _value)
