@@ -82,6 +82,11 @@ class PoolProcess:
             raise AssertionError(f"it did not end; it said: {self.lines()}") from None
 
 
+def whose(driver: Driver) -> str:
+    """Whose processes these are, for figures."""
+    return "root" if os.getuid() == 0 and not driver.prefix else "a normal user"
+
+
 class Driver:
     """One storage in a folder of its own, and a user who works with it."""
 

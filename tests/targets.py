@@ -18,14 +18,22 @@ SEED = int(os.environ.get("QUEUECTL_FAULTS_SEED", "0"))
 
 
 class Count(int):
-    """How often something is run here, and how often ``make faults`` runs it."""
+    """How often something is run here, and how often ``make faults`` runs it. Multiplied, both are."""
 
     full: int
+
+    def __mul__(self, times: int) -> Count:
+        return counted(int(self) * times, self.full * times)
 
 
 def target(part: int, full: int) -> Count:
     """How often: *part* in every run, *full* by ``make faults``."""
-    count = Count(full if FULL else part)
+    return counted(full if FULL else part, full)
+
+
+def counted(here: int, full: int) -> Count:
+    """So many are run here, of so many in all."""
+    count = Count(here)
     count.full = full
     return count
 
@@ -43,7 +51,10 @@ class Figure:
 
 @contextmanager
 def report(name: str, target: int) -> Iterator[Figure]:
-    """Adds one line to the report when the test ends, well or not. *target* is a ``target(…)``, or always the same."""
+    """Adds one line to the report when the test ends, well or not. *target* is a ``target(…)``, or always the same.
+
+    The page of guarantees lists every name: ``tools/guarantees.py``.
+    """
     figure = Figure(name, target)
     try:
         yield figure

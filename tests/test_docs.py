@@ -19,6 +19,7 @@ from queuectl.core import schema, shapes, specs
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+import guarantees  # noqa: E402  (tools/guarantees.py)
 import reference  # noqa: E402  (tools/reference.py)
 
 PAGES = sorted(
@@ -36,6 +37,10 @@ def read(path: str) -> str:
 def test_the_reference_is_what_the_code_says() -> None:
     stale = ", ".join(reference.stale_pages())
     assert not stale, f"{stale} in docs/reference: run make docs"
+
+
+def test_every_figure_that_was_kept_is_on_the_page_of_guarantees() -> None:
+    assert guarantees.unlisted() == []
 
 
 def test_every_command_has_a_help_that_begins_with_what_it_does_and_has_an_example() -> None:

@@ -12,6 +12,7 @@ import signal
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -48,15 +49,16 @@ class Figures(NamedTuple):
     restarts: int
     lost_attempts: int
     extra_runs: int
-    rescue_median: float  # seconds from the death of a worker to its job being due again, its jitter included
-    rescue_p99: float
+    rescue_median_s: float  # seconds from the death of a worker to its job being due again, its jitter included
+    rescue_p99_s: float
 
 
 class Chaos:
     """One run of a plan."""
 
-    def __init__(self, driver: Driver, plan: Plan) -> None:
+    def __init__(self, driver: Driver, plan: Plan, prefix: Sequence[str] = ()) -> None:
         self.driver = driver
+        self.prefix = prefix  # words before a pool's command
         self.plan = plan
         self.random = random.Random(plan.seed)
         self.mark = f"chaos-{plan.seed}-{os.getpid()}"
@@ -82,7 +84,7 @@ class Chaos:
     # -- doing ------------------------------------------------------------------------------------
 
     def _pool(self) -> PoolProcess:
-        return self.driver.start("--count", str(self.plan.workers))
+        return self.driver.start("--count", str(self.plan.workers), prefix=self.prefix)
 
     def _staff(self) -> None:
         """Start a new pool for each dead one; sometimes two at once."""

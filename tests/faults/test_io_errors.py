@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from shaky import Disk
-from targets import SEED, report, target
+from targets import SEED, counted, report, target
 
 from queuectl.api.errors import StorageBusy, StorageError, StorageFull
 from queuectl.api.model import Action, Claim, Held, Settlement, State, Turn, Where
@@ -148,7 +148,7 @@ def test_each_call_of_one_life_fails_once(tmp_path: Path, disk: Disk) -> None:
     counting.check()
     calls = {kind: n for kind, n in disk.calls.items() if kind != "read"}
     cases = [(kind, n) for kind, most in sorted(calls.items()) for n in range(1, most + 1, target(8, 1))]
-    with report("I/O errors: each call of one life", len(cases)) as figure:
+    with report("I/O errors: each call of one life", counted(len(cases), sum(calls.values()))) as figure:
         for kind, nth in cases:
             disk.heal()
             disk.calls.clear()

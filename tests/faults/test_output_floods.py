@@ -55,8 +55,9 @@ def test_a_flood_of_lines_is_capped_and_costs_the_worker_no_memory(driver: Drive
 
 
 def test_one_endless_line_is_capped_like_any_other_output(driver: Driver) -> None:
-    size = target(40, 1000) * MIB
-    with report("output: one long binary line", 1) as figure:
+    mib = target(40, 1000)
+    size = mib * MIB
+    with report("output: MiB of one binary line", mib) as figure:
         id = driver.enqueue(f"head -c {size} /dev/urandom | tr '\\n' x")
         assert driver.start("--count", "1", "--until-empty").end(240) == 0
         assert driver.job(id)["attempt_history"][0]["stdout_bytes"] == size
@@ -65,7 +66,7 @@ def test_one_endless_line_is_capped_like_any_other_output(driver: Driver) -> Non
         kept = (driver.folder / "raw").read_bytes()
         assert kept.count(b"\n") == 2 and b"bytes are not kept here]" in kept
         assert len(kept) < 2 * MIB + 200
-        figure.held = 1
+        figure.held = mib
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_a_log_that_is_made_to_look_huge_is_capped(driver: Driver) -> None:
 def test_who_keeps_writing_into_a_log_does_not_reach_later_ones(driver: Driver) -> None:
     """What a job starts is ended with it; but somebody else may have its log open, and go on writing."""
     rounds = target(20, 200)
-    with report("output: a stranger writes into later jobs' time", rounds) as figure:
+    with report("output: jobs whose log a stranger writes into", rounds) as figure:
         fifo = driver.folder / "fifo"
         os.mkfifo(fifo)
         driver.start("--count", "1")

@@ -78,13 +78,13 @@ def test_sixteen_processes_do_not_meet_a_locked_database(tmp_path: Path) -> None
         say([calls, longest])
         storage.close()
 
-    with report(f"16 processes of mixed load for {seconds} s, locked databases", 16) as figure:
+    with report("16 processes of mixed load: seconds", seconds) as figure:
         children = [Child(busy) for _ in range(16)]
         said = [child.words() for child in children]
         assert [child.join() for child in children] == [0] * 16, "one of them ended with an error"
         counts = [(calls, longest) for ((calls, longest),) in said]  # type: ignore[misc]
-        figure.held = 16
-        figure.more = {"calls": sum(calls for calls, _ in counts), "longest_s": max(wait for _, wait in counts)}
+        figure.held = seconds
+        figure.more = {"calls": sum(calls for calls, _ in counts), "longest_call_s": max(wait for _, wait in counts)}
     assert min(calls for calls, _ in counts) > 5, "one of them starved"
     storage = SQLiteStorage(path)
     assert [finding for finding in storage.check() if finding.level != "ok"] == []

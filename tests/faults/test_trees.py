@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from driver import Driver, PoolProcess, processes_with, until
+from driver import Driver, PoolProcess, processes_with, until, whose
 from targets import report, target
 
 from queuectl.api import trees
@@ -144,7 +144,7 @@ class Felling:
 @pytest.mark.parametrize("way", ["timeout", "cancel", "stop"])
 def test_no_process_of_a_job_outlives_its_end(anybody: Driver, mark: str, way: str) -> None:
     rounds = target(1, 100)
-    with report(f"trees, ended by {way}", rounds * len(KINDS)) as figure:
+    with report(f"trees, ended by {way}, as {whose(anybody)}", rounds * len(KINDS)) as figure:
         felling, pool = Felling(anybody, mark), None
         for number in range(1, rounds + 1):
             figure.ran = number * len(KINDS)
@@ -183,7 +183,7 @@ def confined(anybody: Driver) -> Iterator[list[str]]:
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_fork_bomb_is_ended(anybody: Driver, mark: str, confined: list[str], kind: str) -> None:
     rounds = target(1, 100)
-    with report(f"trees, a {kind}", rounds) as figure:
+    with report(f"trees, a {kind}, as {whose(anybody)}", rounds) as figure:
         anybody.start("--count", "1", prefix=confined)
         for number in range(1, rounds + 1):
             figure.ran = number
