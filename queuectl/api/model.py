@@ -386,6 +386,7 @@ class Sample(NamedTuple):
 
     ``measure`` is ``wait`` (from due to claimed) or the kind of event that ended an attempt (``completed``,
     ``failed``, ``dead``, ``cancelled``, ``lost``, ``interrupted``); the bucket is then of the attempt's duration.
+    Or it is ``enqueued``: how many jobs were stored, all in bucket 0.
     """
 
     minute: int  # minutes since the epoch

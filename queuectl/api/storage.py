@@ -226,6 +226,25 @@ class Storage(abc.ABC):
         Minute 0 has what older minutes were summed up to (see ``prune``): nothing is ever lost from a sum over all.
         """
 
+    def summed(self, since: int, until: int, width: int) -> Sequence[Sample]:
+        """What ``samples`` has, added up over stretches of *width* minutes, for charts and counters of long times.
+
+        Stretches are counted from the epoch, and each is filed under its first minute. The default adds up
+        ``samples``; a storage that can add up by itself spares the reader a million rows of a busy week.
+        """
+        from collections import Counter
+
+        from .model import Sample
+
+        sums: Counter[tuple[int, str, str, int]] = Counter()
+        for minute, queue, measure, bucket, n in self.samples(since, until):
+            sums[minute // width * width, queue, measure, bucket] += n
+        return [Sample(*key, n) for key, n in sorted(sums.items())]
+
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes that this storage takes where it lies, by part; empty where it cannot tell. Cheap."""
+        return {}
+
     # -- changing ---------------------------------------------------------------------------------
 
     @abc.abstractmethod

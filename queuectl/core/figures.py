@@ -26,8 +26,8 @@ def figures(storage: Storage, since: int, until: int, queues: Sequence[str] | No
     ``success_rate`` is the share of the jobs that ended by themselves which completed; ``run`` is the duration of
     attempts that ended by themselves.
     """
-    histograms: dict[str, Counter[int]] = {measure: Counter() for measure in ("wait", *ENDINGS)}
-    for sample in storage.samples(since, until):
+    histograms: dict[str, Counter[int]] = {measure: Counter() for measure in ("enqueued", "wait", *ENDINGS)}
+    for sample in storage.summed(since, until, until // 60_000 + 1):
         if queues is None or sample.queue in queues:
             histograms.setdefault(sample.measure, Counter())[sample.bucket] += sample.n
     run: Counter[int] = Counter()
@@ -41,6 +41,7 @@ def figures(storage: Storage, since: int, until: int, queues: Sequence[str] | No
         "since": iso(since),
         "until": iso(until),
         "totals": {**counts_of(stats), "total": sum(sum(stat.counts.values()) for stat in stats), "attempts": runs},
+        "enqueued": histograms["enqueued"].total(),
         "attempts": {name: histograms[name].total() for name in ENDINGS},
         "success_rate": round(completed / (completed + dead), 4) if completed + dead else None,
         "avg_duration_sec": ran["avg"],

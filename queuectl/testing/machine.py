@@ -666,6 +666,7 @@ class StorageMachine(RuleBasedStateMachine):
             assert _list(storage.outbox()) == _list(reference.outbox())
         first, last = NOW - SET_BACK, self.latest
         assert _list(storage.samples(first, last)) == _list(reference.samples(first, last))
+        assert _list(storage.summed(first, last, 7)) == _list(reference.summed(first, last, 7))
         wrong = [finding for finding in storage.check() if finding.level == "error" or "wrong" in finding.text]
         assert wrong == []
 

@@ -158,6 +158,7 @@ class MemoryStorage(Storage):
         job = Job(spec.id or str(seq), seq, spec, State.PENDING, run_at, now, now, token=token)
         self._put(job, now)
         shelf.queues.setdefault(spec.queue, _Queue())
+        shelf.samples[now // 60_000, spec.queue, "enqueued", 0] += 1
         self._tell(routes, Event("enqueued", now, job), now)
         return Receipt(job.id, True)
 

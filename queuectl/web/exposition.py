@@ -1,6 +1,6 @@
 """The figures of the whole queue for Prometheus: any process tells the same, and counters outlive every restart.
 
-Gauges are what the storage has now. Counters and histograms are sums of the kept histograms (``Storage.samples``),
+Gauges are what the storage has now. Counters and histograms are sums of the kept histograms (``Storage.summed``),
 which never fall, since what is pruned is summed up in minute 0. A scrape reads what is new; the first reads everything.
 """
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from queuectl.web.site import Site
 
 MINUTE = 60_000
+DAY = 24 * 60  # minutes
 #: A minute is over when this has passed as well: a settlement may take so long to be written.
 SETTLED = 3
 #: Minutes are kept one by one for longer than this.
@@ -63,7 +64,7 @@ class Totals:
 
 def _sums(storage: Storage, first: int, last: int) -> Counter[Key]:
     sums: Counter[Key] = Counter()
-    for sample in storage.samples(first * MINUTE, last * MINUTE):
+    for sample in storage.summed(first * MINUTE, last * MINUTE, DAY):
         sums[sample.queue, sample.measure, sample.bucket] += sample.n
     return sums
 
@@ -88,9 +89,11 @@ class Exposition(Collector):
     def collect(self) -> Iterator[Metric]:
         storage, now = self._site.storage, now_ms()
         yield self._build()
-        yield from _queues(storage.stat(), now)
+        stats = storage.stat()
+        yield from _queues(stats, now)
         yield from _attempts(self._totals.read(storage, now))
-        yield from self._workers(storage, now)
+        yield from self._workers(storage, now, sum(stat.counts.get(State.PROCESSING, 0) for stat in stats))
+        yield from _sizes(storage)
         yield self._plugins()
 
     def _build(self) -> Metric:
@@ -101,11 +104,12 @@ class Exposition(Collector):
         }
         return InfoMetricFamily("queuectl_build", "What runs here.", value)
 
-    def _workers(self, storage: Storage, now: int) -> Iterator[Metric]:
+    def _workers(self, storage: Storage, now: int, busy: int) -> Iterator[Metric]:
         alive = [pool for pool in storage.pools() if pool.lease_until > now]
         yield GaugeMetricFamily("queuectl_pools", "Pools that have a lease, on every host.", len(alive))
         slots = GaugeMetricFamily("queuectl_worker_slots", "Workers of those pools.", sum(p.workers for p in alive))
         yield slots
+        yield GaugeMetricFamily("queuectl_worker_slots_busy", "Jobs that pools hold, on every host.", busy)
         states = Counter({"idle": 0, "busy": 0, "gone": 0})
         for worker in list_workers(self._site.app.run_dir):
             states["gone" if not worker.alive else "busy" if worker.job else "idle"] += 1
@@ -129,6 +133,7 @@ def _queues(stats: Iterable[QueueStat], now: int) -> Iterator[Metric]:
     age = GaugeMetricFamily(
         "queuectl_queue_oldest_age_seconds", "How long the next job has been due.", labels=["queue"]
     )
+    used = GaugeMetricFamily("queuectl_queue_in_use", "Jobs of it that run, against its limit.", labels=["queue"])
     paused = GaugeMetricFamily("queuectl_queue_paused", "1: no job of it starts.", labels=["queue"])
     limit = GaugeMetricFamily("queuectl_queue_concurrency_limit", "Most running at once, if any.", labels=["queue"])
     seconds = CounterMetricFamily("queuectl_run_seconds", "Time that attempts took, ever.", labels=["queue"])
@@ -136,12 +141,20 @@ def _queues(stats: Iterable[QueueStat], now: int) -> Iterator[Metric]:
         for state in State:
             jobs.add_metric([stat.name, state.value], stat.counts.get(state, 0))
         ready.add_metric([stat.name], stat.ready)
+        used.add_metric([stat.name], stat.counts.get(State.PROCESSING, 0))
         age.add_metric([stat.name], max(0, now - stat.oldest_due) / 1000 if stat.oldest_due is not None else 0)
         paused.add_metric([stat.name], int(stat.paused))
         if stat.limit is not None:
             limit.add_metric([stat.name], stat.limit)
         seconds.add_metric([stat.name], stat.run_ms / 1000)
-    yield from (jobs, ready, age, paused, limit, seconds)
+    yield from (jobs, ready, used, age, paused, limit, seconds)
+
+
+def _sizes(storage: Storage) -> Iterator[Metric]:
+    size = GaugeMetricFamily("queuectl_storage_size_bytes", "What the storage takes where it lies.", labels=["part"])
+    for part, n in storage.sizes().items():
+        size.add_metric([part], n)
+    yield size
 
 
 def _attempts(totals: Counter[Key]) -> Iterator[Metric]:
@@ -149,6 +162,7 @@ def _attempts(totals: Counter[Key]) -> Iterator[Metric]:
     histograms: defaultdict[tuple[str, str], Counter[int]] = defaultdict(Counter)
     for (queue, measure, bucket), n in totals.items():
         histograms[queue, measure][bucket] += n
+    enqueued = CounterMetricFamily("queuectl_jobs_enqueued", "Jobs that were put in.", labels=["queue"])
     started = CounterMetricFamily("queuectl_jobs_started", "Attempts that began.", labels=["queue"])
     finished = CounterMetricFamily("queuectl_jobs_finished", "Attempts that ended.", labels=["queue", "outcome"])
     retries = CounterMetricFamily(
@@ -160,7 +174,9 @@ def _attempts(totals: Counter[Key]) -> Iterator[Metric]:
         "queuectl_job_run_seconds", "Of attempts that ended by themselves.", labels=["queue", "outcome"]
     )
     for (queue, measure), histogram in sorted(histograms.items()):
-        if measure == "wait":
+        if measure == "enqueued":
+            enqueued.add_metric([queue], histogram.total())
+        elif measure == "wait":
             started.add_metric([queue], histogram.total())
             wait.add_metric([queue], *_buckets(histogram))
         elif measure in ENDINGS:
@@ -170,7 +186,7 @@ def _attempts(totals: Counter[Key]) -> Iterator[Metric]:
     for queue in sorted({queue for queue, _ in histograms}):
         retries.add_metric([queue], histograms[queue, "failed"].total() if (queue, "failed") in histograms else 0)
         dead.add_metric([queue], histograms[queue, "dead"].total() if (queue, "dead") in histograms else 0)
-    yield from (started, finished, retries, dead, wait, run)
+    yield from (enqueued, started, finished, retries, dead, wait, run)
 
 
 def _buckets(histogram: Mapping[int, int]) -> tuple[list[tuple[str, float]], float]:

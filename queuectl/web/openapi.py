@@ -313,7 +313,7 @@ def _schemas() -> dict[str, Any]:
         ),
         "Metrics": _object(
             since=MOMENT, until=MOMENT, totals=_object(**counts, dlq=WHOLE, total=WHOLE, attempts=WHOLE),
-            attempts=_object(**dict.fromkeys(ENDINGS, WHOLE)), success_rate=_maybe(REAL),
+            enqueued=WHOLE, attempts=_object(**dict.fromkeys(ENDINGS, WHOLE)), success_rate=_maybe(REAL),
             avg_duration_sec=_maybe(REAL), wait=_ref("Summary"), run=_ref("Summary"),
         ),
         "Summary": _object(count=WHOLE, **{name: _maybe(REAL) for name in ("avg", "p50", "p95", "p99", "max")}),

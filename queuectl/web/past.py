@@ -1,7 +1,7 @@
 """The kept histograms, for charts: a slot of time that is over is summed up once and remembered.
 
-What is over does not change, and a busy week has a million samples: each is read from the storage once for each width
-of slots that pages show.
+What is over does not change, and a busy week has a million samples: the storage adds them up, once for each width of
+slots that pages show.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Past:
             known = {start: self._over[width, start] for start in starts if (width, start) in self._over}
         for first, last in _runs([start for start in starts if start not in known], width):
             read: dict[int, Measured] = {start: {} for start in range(first, last + width, width)}
-            for sample in storage.samples(first, last + width - 1):
-                _add(read[sample.minute * MINUTE // width * width], sample)
+            for sample in storage.summed(first, last + width - 1, width // MINUTE):
+                _add(read[sample.minute * MINUTE], sample)
             known |= read
         self._remember(known, width, now)
         return {start: known[start] for start in starts}

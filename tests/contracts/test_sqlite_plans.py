@@ -32,6 +32,7 @@ ALLOWED = {
     "looking.queues": ("SCAN queue",),
     "looking.due_since": ("SCAN (subquery", "TEMP B-TREE FOR GROUP BY"),  # at most 1,000 rows
     "looking.samples": ("TEMP B-TREE FOR LAST 3 TERMS",),  # one minute at a time
+    "looking.summed": ("TEMP B-TREE FOR GROUP BY",),  # one stretch of time at a time
     "looking.faults": ("SCAN job USING COVERING INDEX faults", "TEMP B-TREE FOR ORDER BY"),  # the dead alone
     "changing.sum_samples": ("TEMP B-TREE FOR GROUP BY",),  # of the minutes that go
     "changing.keep_token": ("SCAN meta",),

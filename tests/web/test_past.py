@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from queuectl.api.model import Sample
+from queuectl.api.storage import Storage
 from queuectl.core.figures import Slot
 from queuectl.web.past import MINUTE, Past
 
@@ -19,6 +20,8 @@ class Watched:
         minutes = range(since // MINUTE, until // MINUTE + 1)
         self.asked += len(minutes)
         return [Sample(m, "ab"[m % 2], "completed", 5, 1) for m in minutes if m * MINUTE <= NOW]
+
+    summed = Storage.summed
 
 
 def total(slots: list[Slot]) -> int:

@@ -35,6 +35,7 @@ def insert(
     receipts: list[Receipt] = []
     rows: list[tuple[Any, ...]] = []
     tags: list[tuple[str, int]] = []
+    arrived: dict[int, int] = {}
     text_id, queue_id = db.text_id, db.queue_id
     any_due = False
     for job in jobs:
@@ -48,6 +49,7 @@ def insert(
         queue = queue_id(job.queue)
         row = tally.row(queue)
         row[STATE_PLACE] += 1
+        arrived[queue] = arrived.get(queue, 0) + 1
         if due == READY:
             row[READY_PLACE] += 1
             any_due = True
@@ -89,6 +91,8 @@ def insert(
         db.conn.executemany(_SQL["tag"], tags)
     if seq != first:
         db.execute(_SQL["advance"], (seq,))
+        for queue, n in arrived.items():
+            tally.enqueued(now, queue, n)
     return receipts, any_due
 
 

@@ -176,6 +176,16 @@ class SQLiteStorage(Storage):
 
         return samples(self._db, since, until)
 
+    def summed(self, since: int, until: int, width: int) -> Sequence[Sample]:
+        from .looking import summed
+
+        return summed(self._db, since, until, width)
+
+    def sizes(self) -> Mapping[str, int]:
+        from .looking import sizes
+
+        return sizes(self.path)
+
     # -- changing ---------------------------------------------------------------------------------
 
     def apply(

@@ -48,6 +48,10 @@ class Tally:
     def arrive(self, queue: int, due: int) -> None:
         self.move(queue, None, (PENDING, due))
 
+    def enqueued(self, at: int, queue: int, n: int) -> None:
+        key = (at // 60_000, queue, "enqueued", 0)
+        self.samples[key] = self.samples.get(key, 0) + n
+
     def sample(self, at: int, queue: int, measure: str, ms: int) -> None:
         key = (at // 60_000, queue, measure, bucket_of(max(0, ms)))
         self.samples[key] = self.samples.get(key, 0) + 1

@@ -306,14 +306,16 @@ class QueryTests(Subject):
         assert (stat_of(storage).runs, stat_of(storage).run_ms) == (3, 3000)
 
     def test_histograms_are_kept_by_the_minute(self, storage: Storage) -> None:
-        """Waiting from due to claimed; running by what came of it."""
-        put(storage, job(queue="a"), job(queue="b"), now=NOW - 700)
+        """What was enqueued; waiting from due to claimed; running by what came of it."""
+        put(storage, job(queue="a", run_at=NOW - 700), job(queue="b", run_at=NOW - 700))
         first, second = take(storage, 2, now=NOW)
         hand_in(storage, completed(first), lost(second), now=NOW + MINUTE)
         minute = NOW // MINUTE
         run, waited = bucket_of(1500), bucket_of(700)
         assert sorted(storage.samples(NOW, NOW + MINUTE)) == [
+            Sample(minute, "a", "enqueued", 0, 1),
             Sample(minute, "a", "wait", waited, 1),
+            Sample(minute, "b", "enqueued", 0, 1),
             Sample(minute, "b", "wait", waited, 1),
             Sample(minute + 1, "a", "completed", run, 1),
             Sample(minute + 1, "b", "lost", bucket_of(5), 1),
@@ -326,10 +328,35 @@ class QueryTests(Subject):
         put(storage, *[job() for _ in range(20)])
         claims = take(storage, 20)
         hand_in(storage, *[dead(claim) for claim in claims])
-        assert [(s.measure, s.n) for s in storage.samples(NOW, NOW)] in (
-            [("wait", 20), ("dead", 20)],
-            [("dead", 20), ("wait", 20)],
-        )
+        assert sorted((s.measure, s.n) for s in storage.samples(NOW, NOW)) == [
+            ("dead", 20),
+            ("enqueued", 20),
+            ("wait", 20),
+        ]
+
+    def test_what_is_enqueued_is_counted_once(self, storage: Storage) -> None:
+        """Also with a settlement; not what a unique key kept out, and not again for a retry."""
+        need(storage, Ability.UNIQUE)
+        put(storage, job(unique_key="k"), job(unique_key="k"))
+        claim = take_one(storage)
+        hand_in(storage, dead(claim)._replace(then=(job(queue="next"),)))
+        storage.apply(Action.RETRY, Where(ids=(claim.job.id,)), now=NOW)
+        enqueued = [(s.queue, s.bucket, s.n) for s in storage.samples(NOW, NOW) if s.measure == "enqueued"]
+        assert sorted(enqueued) == [("default", 0, 1), ("next", 0, 1)]
+
+    @pytest.mark.parametrize("width", [1, 3, 60, 1_000_000_000])
+    def test_histograms_are_added_up_over_stretches_of_time(self, storage: Storage, width: int) -> None:
+        """Each is filed under its first minute, counted from the epoch; what is outside is not in it."""
+        for at in (0, 1, 2, 5, 59, 60, 200):
+            moment = NOW + at * MINUTE
+            put(storage, job(queue="a"), job(queue="b"), now=moment)
+            hand_in(storage, *[completed(claim) for claim in take(storage, 2, now=moment)], now=moment)
+        first, last = NOW + MINUTE, NOW + 61 * MINUTE
+        sums: Counter[tuple[int, str, str, int]] = Counter()
+        for minute, queue, measure, bucket, n in storage.samples(first, last):
+            sums[minute // width * width, queue, measure, bucket] += n
+        assert [*storage.summed(first, last, width)] == [Sample(*key, n) for key, n in sorted(sums.items())]
+        assert sums.total() == 5 * 6 and not storage.summed(NOW + 300 * MINUTE, NOW + 400 * MINUTE, width)
 
     def test_nothing_is_lost_from_the_sum_of_all_histograms(self, storage: Storage) -> None:
         """Old minutes may be summed up into minute 0; what counters are made of never falls."""
@@ -345,10 +372,10 @@ class QueryTests(Subject):
         before, year = total(), 365 * 24 * 60 * MINUTE
         storage.prune(0, now=NOW + year)
         storage.prune(0, now=NOW + year)
-        assert total() == before and before.total() == 6
+        assert total() == before and before.total() == 10
         hand_in(storage, completed(take_one(storage, now=NOW + year)), now=NOW + year)
         storage.prune(0, now=NOW + 2 * year)
-        assert total().total() == 8
+        assert total().total() == 12
 
     def test_looking_changes_nothing(self, storage: Storage) -> None:
         """Neither order nor counts, however often."""

@@ -326,6 +326,7 @@ local function store(job, texts)
   job.s, job.c, job.u, job.r = PENDING, now, now, job.r or now
   job.k = job.i and tonumber(call('GET', P .. 'floor') or 0) or 0
   enter_line(job)
+  sample(job.q, 'enqueued', 0)
   write(job, texts)
   if job.K then
     call('HSET', P .. 'uk', job.K, job.seq)

@@ -31,6 +31,13 @@ GROUP BY queue;
 SELECT minute, name, measure, bucket, n FROM minute JOIN queue ON queue.id = minute.queue
 WHERE minute BETWEEN ? AND ? ORDER BY minute, name, measure, bucket;
 
+-- name: summed
+SELECT name, measure, bucket, sum(n) FROM minute JOIN queue ON queue.id = minute.queue
+WHERE minute BETWEEN ? AND ? GROUP BY name, measure, bucket;
+
+-- name: next_minute
+SELECT minute FROM minute WHERE minute > ? AND minute <= ? ORDER BY minute LIMIT 1;
+
 -- name: newest
 -- The lines that find() walks: a key to go on from, and what its filters look at.
 SELECT seq, {look} FROM job WHERE seq < :a ORDER BY seq DESC;
