@@ -89,7 +89,7 @@ def guarantees_page(made: str) -> str:
         "",
         made,
         "Each row is a fault that `make faults` runs to its full target (`make mutants` takes guards away); every",
-        "`make test` runs a part of most. Figures are those of the runs that were kept last, on two cores; *a sample of*",
+        "`make test` runs a part of most. Figures are those of the runs that were kept last, on two cores; *a sample*",
         "says that less was run than the target.",
         "",
         "| fault | must hold | target | ran | held | measured |",

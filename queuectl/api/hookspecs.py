@@ -90,7 +90,9 @@ def queuectl_configure(options: Mapping[str, Any]) -> None:
     """Called once in each process that loads the plugin, after the configuration is complete, before anything opens.
 
     *options* is the plugin's own checked table. Raising ``PluginError`` refuses to run, with its message; anything
-    else that is raised does so too, naming the plugin.
+    else that is raised does so too, naming the plugin. So does taking longer than ten seconds: a command or a pool
+    that starts ends with it (70), a pool that would restart goes on as it was, a worker runs its jobs without the
+    plugins, a courier is started anew after a while.
     """
 
 
@@ -113,7 +115,8 @@ def queuectl_prepare(jobs: list[NewJob]) -> None:
 
     Called in the enqueuing process, on the path of every enqueue: it must not block. Raising ``JobRejected`` refuses
     the whole batch with its message (exit code 65). Raising anything else refuses it too and names the plugin (70):
-    half-prepared jobs would be worse than none.
+    half-prepared jobs would be worse than none. Taking longer than ten seconds is such a fault; only in a thread of
+    the dashboard nothing can interrupt it.
     """
 
 

@@ -589,7 +589,8 @@ class Plugins:
         for plugin in [p for p in self._known() if p.active and not p.error]:
             arguments = {"options": self.plugin_options(plugin)}
             for impl in self._implementations("queuectl_configure", plugin):
-                guarded(f"plugin {plugin}: queuectl_configure", partial(self._call, impl, arguments))
+                call = partial(self._call, impl, arguments, hurry=True)
+                guarded(f"plugin {plugin}: queuectl_configure", call)
             self._configured.append(plugin)
 
     def plugin_options(self, plugin: Plugin) -> dict[str, Any]:
@@ -632,7 +633,7 @@ class Plugins:
         for impl in self._ready("queuectl_prepare"):
             n = len(jobs)
             try:
-                self._call(impl, {"jobs": jobs})
+                self._call(impl, {"jobs": jobs}, hurry=True)
             except (JobRejected, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -787,11 +788,15 @@ class Plugins:
             self._note(impl, hook, error)
             return None
 
-    def _call(self, impl: Any, arguments: Mapping[str, Any]) -> Any:
+    def _call(self, impl: Any, arguments: Mapping[str, Any], *, hurry: bool = False) -> Any:
+        """One implementation. *hurry*: something waits for it in every process, also in one that sets no limits."""
+        around = self.around
+        if hurry and around is _just_call:
+            from .patience import impatient as around
         assert self._manager is not None
         trace = self._manager.trace.root.get("hook")
         trace(impl.function.__name__, "in", impl.plugin_name, dict(arguments))
-        result = self.around(partial(impl.function, *[arguments[name] for name in impl.argnames]))
+        result = around(partial(impl.function, *[arguments[name] for name in impl.argnames]))
         trace(impl.function.__name__, "in", impl.plugin_name, "-->", result)
         return result
 

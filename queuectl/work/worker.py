@@ -27,6 +27,7 @@ from queuectl.api.errors import StartFailed
 from queuectl.api.executor import Executor, Handle, Run
 from queuectl.api.model import Claim, Outcome, OutcomeKind
 from queuectl.core import transitions, wire
+from queuectl.core.patience import impatient
 from queuectl.core.rundir import DECIDED, ENDED, RUNNING, STARTED, JobRecord, WorkerRecord, run_mark
 
 from . import channel as words
@@ -51,12 +52,6 @@ if sys.platform == "win32":
 TELL_STARTED_AFTER = 0.2
 #: How often the size of the output is looked at: quickly while it grows, seldom while it does not.
 TRIM_FIRST, TRIM_BUSY, TRIM_IDLE = 0.25, 0.05, 2.0
-#: What a plugin's answer about an attempt may take before core's own rule is used.
-HOOK_SECONDS = float(os.environ.get("QUEUECTL_HOOK_SECONDS", "10"))
-
-
-class HookTimeout(Exception):
-    """It took longer than allowed."""
 
 
 class Worker:
@@ -548,18 +543,13 @@ class Policies:
             site.main()
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
-        """Call a plugin, giving up after HOOK_SECONDS. SystemExit is a fault like any other."""
+        """Call a plugin, giving up when it takes too long. SystemExit is a fault like any other."""
         if not self._setup.hooks and self._plugins is None and not self._ready:
             return call()
-        previous = signal.signal(signal.SIGALRM, _raise_timeout)
-        signal.setitimer(signal.ITIMER_REAL, HOOK_SECONDS)
         try:
-            return call()
+            return impatient(call)
         except SystemExit as error:
             raise RuntimeError("it called exit") from error
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, previous)
 
     def close(self) -> None:
         for opened in self._opened.values():
@@ -574,10 +564,6 @@ class Policies:
                 self._guarded(self._plugins.shutdown)
             except Exception as error:
                 self._log(f"the shutdown hook failed: {_sentence(error)}")
-
-
-def _raise_timeout(_number: int, _frame: object) -> None:
-    raise HookTimeout(f"no answer within {HOOK_SECONDS:g} s")
 
 
 # --- Small things -----------------------------------------------------------------------------------

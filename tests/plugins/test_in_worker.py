@@ -175,3 +175,43 @@ def test_a_verdict_and_an_observer_that_hang_delay_nobody_for_long(place: Place)
     said = drain(place)
     assert shape(place, "1")["state"] == "completed"  # by the other one's word
     assert "no answer within" in said
+
+
+HANGS_IN = "@hookimpl\ndef queuectl_configure(options):\n    import sys\n    if {where}:\n        time.sleep(1000)\n"
+SOON = {"QUEUECTL_HOOK_SECONDS": "0.5"}
+
+
+def test_a_pool_does_not_wait_for_ever_to_be_configured(place: Place) -> None:
+    place.install("odd", HEAD + HANGS_IN.format(where="'worker' in sys.argv"))
+    place.configure(ENABLE)
+    place.run("enqueue", "--", "true")
+    said = place.refused(70, "worker", "start", "--until-empty", env=SOON)
+    assert "queuectl_configure" in said and "no answer within 0.5 s" in said
+    assert shape(place, "1")["state"] == "pending"
+
+
+def test_a_prepare_that_hangs_refuses_the_batch(place: Place) -> None:
+    place.install("odd", HEAD + "@hookimpl\ndef queuectl_prepare(jobs):\n    time.sleep(1000)\n")
+    place.configure(ENABLE)
+    said = place.refused(70, "enqueue", "--", "true", env=SOON)
+    assert "nothing was stored" in said and "no answer within 0.5 s" in said
+    assert place.run("list", "--json").json == []
+
+
+@pytest.mark.parametrize(
+    ("where", "hook"),
+    [
+        ("sys.argv[0] == '-c'", "queuectl_environment(claim):\n    return {'WORD': 'said'}"),
+        ("'-c' != sys.argv[0] and 'worker' not in sys.argv", "queuectl_events(events):\n    pass"),
+    ],
+    ids=["worker", "courier"],
+)
+def test_a_configure_that_hangs_elsewhere_delays_no_job_for_long(place: Place, where: str, hook: str) -> None:
+    place.run("enqueue", "--shell", "echo ran >> journal")
+    place.install("odd", HEAD + HANGS_IN.format(where=where) + f"@hookimpl\ndef {hook}\n")
+    place.configure(ENABLE)
+    said = drain(place, **SOON)
+    assert "queuectl_configure" in said and "no answer within 0.5 s" in said
+    place.configure("")
+    assert shape(place, "1")["state"] == "completed"
+    assert (place.project / "journal").read_text() == "ran\n"
