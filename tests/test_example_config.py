@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import tomli
 
-from queuectl.api.providers import Option
+from queuectl.api.providers import REQUIRED, Option
 from queuectl.core.config import Config
 from queuectl.core.options import Entry, Origin, check_table
 from queuectl.core.plugins import BUILTIN, OFFERS, load_object, offered
@@ -69,6 +69,8 @@ def test_the_example_shows_the_defaults() -> None:
             content = content[name]
         checked = check_table(table, {key: Entry(value, origin) for key, value in content.items()}, options)
         for option in options:
+            if option.default is REQUIRED:
+                continue
             if option.path and checked[option.name] and not option.default:
                 continue  # an empty path: the folder of the file
             value = checked[option.name]

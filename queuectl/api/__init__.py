@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .errors import (
         ConfigError,
         JobRejected,
+        NotDelivered,
         NotSupported,
         PluginError,
         StartFailed,
@@ -59,6 +60,7 @@ _HOMES = {
     "errors": (
         "ConfigError",
         "JobRejected",
+        "NotDelivered",
         "NotSupported",
         "PluginError",
         "StartFailed",

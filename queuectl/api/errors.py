@@ -56,6 +56,10 @@ class PluginError(QueueCTLError):
     exit_code = 70
 
 
+class NotDelivered(QueueCTLError):
+    """The notifier could not tell; it is asked again later."""
+
+
 class NotSupported(QueueCTLError):
     """The chosen storage or executor cannot do this."""
 

@@ -19,8 +19,13 @@ class Notifier(abc.ABC):
         """Deliver *events*, oldest first.
 
         A live notifier (``Provider.durable`` false) gets each event at most once; raising loses this batch and is
-        logged and counted. A durable one gets each at least once: what raises is offered again later. A call that
-        takes longer than the courier's deadline ends the courier, and a new one takes its place.
+        logged and counted. A call that takes longer than the courier's deadline ends the courier, and a new one takes
+        its place.
+
+        One that a route names is told from the outbox, one event in a call, at least once: what raises is offered
+        again later, for a day. ``event.delivery`` is then the same each time, so that a receiver knows what it has
+        had already. ``NotDelivered`` says why in a sentence; anything else that is raised is named by its type. A call
+        that takes longer than ``[outbox] deadline`` is interrupted, by an exception that is not to be caught.
         """
 
     def close(self) -> None:

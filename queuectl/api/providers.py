@@ -62,7 +62,7 @@ class Provider(NamedTuple, Generic[T]):
     summary: str = ""  # one line for `queuectl plugins list`
     job_options: tuple[Option, ...] = ()
     abilities: frozenset[Any] = frozenset()  # a storage's, known without opening it
-    durable: bool = False  # a notifier that gets its events from the outbox, at least once
+    durable: bool = False  # a notifier that is told from the outbox only, at least once, of what a route names it for
     api: int = 1
 
 

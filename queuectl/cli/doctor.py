@@ -28,8 +28,9 @@ def command(ctx: click.Context, as_json: bool) -> None:
       queuectl doctor --json | jq '.checks[] | select(.level != "ok")'
 
     Looks at: configuration, plugins, the database's integrity, version, file system and locks, claims that nobody works
-    on, what dead pools and workers have left, workers, queues, free space and the clock. Kept counts that are wrong are
-    put right. Exit code 1 if an error was found; warnings alone are 0. With a large database it takes a while.
+    on, what dead pools and workers have left, workers, queues, what waits for notifiers, free space and the clock. Kept
+    counts that are wrong are put right. Exit code 1 if an error was found; warnings alone are 0. With a large database
+    it takes a while.
     """
     from queuectl.core.doctor import examine
 

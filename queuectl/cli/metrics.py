@@ -48,3 +48,6 @@ def _print(document: dict[str, Any]) -> None:
     columns = ("count", "avg", "p50", "p95", "p99", "max")
     rows = [(name, *(document[name][column] for column in columns)) for name in ("wait", "run")]
     table(["seconds", *columns], rows, right=range(1, 7))
+    if any(document["outbox"].values()):
+        write("\n")
+        table(["told from the outbox", "events"], list(document["outbox"].items()), right=(1,))

@@ -24,7 +24,7 @@ ROWS = ("pending", "processing", "completed", "failed", "dead", "cancelled", "dl
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(program: Program, watch: str | None, as_json: bool) -> None:
-    """Show how many jobs are in which state, the queues, the workers and the oldest job that is due.
+    """Show jobs by state, queues, workers, the oldest job that is due, and what waits for notifiers.
 
     \b
       queuectl status
@@ -59,7 +59,7 @@ def flush() -> None:
 
 def look(program: Program) -> dict[str, Any]:
     """What ``status --json`` prints."""
-    from queuectl.core.shapes import average_of, counts_of, queue_shape
+    from queuectl.core.shapes import average_of, counts_of, outbox_shape, queue_shape
 
     stats = program.queue.stat()
     return {
@@ -67,6 +67,7 @@ def look(program: Program) -> dict[str, Any]:
         "avg_duration_sec": average_of(stats),
         "queues": [queue_shape(stat) for stat in stats],
         "workers": workers_of(program.app),
+        "outbox": [outbox_shape(stat) for stat in program.app.storage.outbox()],
     }
 
 
@@ -105,6 +106,17 @@ def show(document: dict[str, Any], as_json: bool) -> None:
     if due:
         oldest, queue = min(due)
         write(f"oldest due: {oldest} in {queue}\n")
+    if document["outbox"]:
+        write("\n")
+        _outbox(document["outbox"])
+
+
+def _outbox(outbox: Sequence[dict[str, Any]]) -> None:
+    table(
+        ["notifier", "waiting", "since", "delivered", "dropped", "last error"],
+        [(o["notifier"], o["waiting"], o["oldest_at"], o["delivered"], o["dropped"], o["error"]) for o in outbox],
+        right=(1, 3, 4),
+    )
 
 
 def _queues(queues: Sequence[dict[str, Any]]) -> None:

@@ -99,7 +99,7 @@ def start(
         verbose=verbose,
         log_file=None if log_path is None else LogFile(log_path, config.log_limit, config.log_keep),
     )
-    pool = Pool(program.app, options, log, _courier(program, log))
+    pool = Pool(program.app, options, log, _courier(program, log), _couriers(program, log))
     answering: list[Any] = []
     probing = partial(_probe, program, probe, pool, answering) if probe is not None else None
     try:
@@ -140,6 +140,18 @@ def _courier(program: Program, log: Callable[[str], None]) -> Any:
     from queuectl.work.courier import CourierLink
 
     return CourierLink(app.arguments, home=app.home, log=log)
+
+
+def _couriers(program: Program, log: Callable[[str], None]) -> Any:
+    from queuectl.api.storage import Ability
+
+    app = program.app
+    if Ability.OUTBOX not in app.storage.abilities:
+        return None
+    from queuectl.work.couriers import Couriers
+
+    config = app.config
+    return Couriers(config.targets, app.arguments, app.storage, log, home=app.home, keep=config.outbox.keep)
 
 
 def _log(line: str) -> None:

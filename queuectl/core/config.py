@@ -250,7 +250,10 @@ class Config:
 def _runs_code(config: Config, key: Key) -> bool:
     if key == ("plugins", "files"):
         return bool(config.entries[key].value)
-    return key[0] == "notifier" and len(key) > 1 and config.provider_of("notifier", key[1]) == "command"
+    if key[0] != "notifier" or len(key) < 2 or config.provider_of("notifier", key[1]) != "command":
+        return False
+    listed = [entry.value for k, entry in config.entries.items() if k == ("queuectl", "notifiers") or k[2:] == ("to",)]
+    return any(key[1] in str(value) for value in listed)  # one that nothing names runs nothing
 
 
 def _point_to(layers: list[Layer], db: str, origin: Origin) -> None:

@@ -84,6 +84,7 @@ def examine(open_app: Callable[[], App]) -> Iterator[Finding]:
     yield from _records(scene)
     yield from _workers(scene)
     yield from _queues(scene)
+    yield from _outbox(scene)
     yield from _space(app)
     yield from _clock(scene)
 
@@ -212,6 +213,42 @@ def _queues(scene: Scene) -> Iterator[Finding]:
         )
     if not paused:
         yield Finding("ok", f"{_many(len(scene.stats), 'queue')}, none paused", id="queues")
+
+
+def _outbox(scene: Scene) -> Iterator[Finding]:
+    """What waits for notifiers: that it cannot be told, or that nobody will ever be."""
+    stats, targets = scene.app.storage.outbox(), scene.app.config.targets
+    for stat in stats:
+        if not stat.waiting:
+            continue
+        waits = f"{_many(stat.waiting, 'event waits', 'events wait')} for notifier {stat.target}"
+        if stat.target not in targets:
+            yield Finding(
+                "warning",
+                f"{waits}, which no route names",
+                f"name it in a route again, or they are dropped after {span(scene.app.config.outbox.keep)}",
+                "outbox",
+            )
+        elif stat.error:
+            since = span(max(0, scene.now - (stat.oldest_at or scene.now)) / 1000)
+            yield Finding(
+                "warning",
+                f"{waits}, the oldest for {since}: {stat.error}",
+                f"look at its receiver, or at [notifier.{stat.target}]; it is tried again by itself",
+                "outbox",
+            )
+    dropped = {stat.target: stat.dropped for stat in stats if stat.dropped}
+    for target, n in dropped.items():
+        yield Finding(
+            "warning",
+            f"{_many(n, 'event', 'events')} for notifier {target} {'was' if n == 1 else 'were'} dropped so far, "
+            f"because it could not be told in time",
+            "look at its receiver; [outbox] keep says how long it is tried",
+            "outbox",
+        )
+    if not dropped and not any(stat.waiting and (stat.error or stat.target not in targets) for stat in stats):
+        waiting = sum(stat.waiting for stat in stats)
+        yield Finding("ok", f"{_many(waiting, 'event waits', 'events wait')} to be told", id="outbox")
 
 
 # -- what all of it rests on --------------------------------------------------------------------------

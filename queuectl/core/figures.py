@@ -10,8 +10,9 @@ from queuectl.core.shapes import counts_of
 from queuectl.core.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from queuectl.api.model import OutboxStat
     from queuectl.api.storage import Storage
 
 #: The ways an attempt ends; each has a histogram of durations.
@@ -47,7 +48,14 @@ def figures(storage: Storage, since: int, until: int, queues: Sequence[str] | No
         "avg_duration_sec": ran["avg"],
         "wait": summary(histograms["wait"]),
         "run": ran,
+        "outbox": _outbox(storage.outbox()),
     }
+
+
+def _outbox(stats: Iterable[OutboxStat]) -> dict[str, int]:
+    """What waits for notifiers now, and what became of the rest, ever; of all queues."""
+    stats = list(stats)
+    return {name: sum(getattr(stat, name) for stat in stats) for name in ("waiting", "delivered", "dropped")}
 
 
 def summary(histogram: Mapping[int, int]) -> dict[str, Any]:

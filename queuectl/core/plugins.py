@@ -38,6 +38,8 @@ BUILTIN: dict[tuple[str, str], str] = {
     ("backoff", "fixed"): "queuectl.builtin.fixed",
     ("backoff", "linear"): "queuectl.builtin.linear",
     ("notifier", "log"): "queuectl.builtin.log",
+    ("notifier", "webhook"): "queuectl.builtin.webhook",
+    ("notifier", "command"): "queuectl.builtin.command",
 }
 OFFERS = {
     "storage": "queuectl_storages",
@@ -50,6 +52,7 @@ ELSEWHERE = {
     ("storage", "postgres"): "queuectl-postgres",
     ("storage", "redis"): "queuectl-redis",
     ("executor", "docker"): "queuectl-docker",
+    ("notifier", "apprise"): "queuectl-apprise",
 }
 VERDICTS = ("success", "retry", "dead")
 

@@ -13,7 +13,7 @@ from queuectl.core.times import iso
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from queuectl.api.model import Attempt, History, Job, QueueStat
+    from queuectl.api.model import Attempt, History, Job, OutboxStat, QueueStat
     from queuectl.core.rundir import WorkerRecord
 
 
@@ -113,6 +113,20 @@ def queue_shape(stat: QueueStat) -> dict[str, Any]:
         "paused": stat.paused,
         "pause_reason": stat.pause_reason,
         "concurrency": stat.limit,
+    }
+
+
+def outbox_shape(stat: OutboxStat) -> dict[str, Any]:
+    """What waits for one notifier, and what became of the rest, as ``status --json`` shows it."""
+    return {
+        "notifier": stat.target,
+        "waiting": stat.waiting,
+        "oldest_at": iso(stat.oldest_at),
+        "next_try_at": iso(stat.due_at),
+        "delivered": stat.delivered,
+        "dropped": stat.dropped,
+        "error": stat.error or None,
+        "error_at": iso(stat.error_at),
     }
 
 

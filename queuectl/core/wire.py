@@ -72,8 +72,8 @@ def unpack_claim(data: Sequence[Any]) -> Claim:
 
 
 def pack_event(event: Event) -> list[Any]:
-    return [event.kind, event.at, pack_job(event.job), pack_outcome(event.outcome)]
+    return [event.kind, event.at, pack_job(event.job), pack_outcome(event.outcome), event.delivery]
 
 
 def unpack_event(data: Sequence[Any]) -> Event:
-    return Event(data[0], data[1], unpack_job(data[2]), unpack_outcome(data[3]))
+    return Event(data[0], data[1], unpack_job(data[2]), unpack_outcome(data[3]), *data[4:5])

@@ -13,7 +13,16 @@ from queuectl.api.model import Action, State
 from queuectl.core import filters, outputs
 from queuectl.core.figures import figures
 from queuectl.core.rundir import list_workers
-from queuectl.core.shapes import average_of, counts_of, detail_shape, job_shape, queue_shape, why_waiting, worker_shape
+from queuectl.core.shapes import (
+    average_of,
+    counts_of,
+    detail_shape,
+    job_shape,
+    outbox_shape,
+    queue_shape,
+    why_waiting,
+    worker_shape,
+)
 from queuectl.core.specs import check_queue, parse_json
 from queuectl.web.batches import Batch
 from queuectl.web.openapi import document
@@ -319,6 +328,7 @@ def stat() -> ResponseReturnValue:
             "avg_duration_sec": average_of(stats),
             "queues": [queue_shape(stat) for stat in stats],
             "workers": _workers(),
+            "outbox": [outbox_shape(stat) for stat in site().storage.outbox()],
         }
     )
 

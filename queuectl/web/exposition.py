@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from queuectl.api.model import QueueStat
+    from queuectl.api.model import OutboxStat, QueueStat
     from queuectl.api.storage import Storage
     from queuectl.web.site import Site
 
@@ -94,6 +94,7 @@ class Exposition(Collector):
         yield from _attempts(self._totals.read(storage, now))
         yield from self._workers(storage, now, sum(stat.counts.get(State.PROCESSING, 0) for stat in stats))
         yield from _sizes(storage)
+        yield from _outbox(storage.outbox(), now)
         yield self._plugins()
 
     def _build(self) -> Metric:
@@ -155,6 +156,24 @@ def _sizes(storage: Storage) -> Iterator[Metric]:
     for part, n in storage.sizes().items():
         size.add_metric([part], n)
     yield size
+
+
+def _outbox(stats: Iterable[OutboxStat], now: int) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("queuectl_outbox_waiting", "Events that wait to be told.", labels=["notifier"])
+    age = GaugeMetricFamily(
+        "queuectl_outbox_oldest_age_seconds", "How long the oldest of them has waited.", labels=["notifier"]
+    )
+    ended = CounterMetricFamily(
+        "queuectl_deliveries",
+        "Events that were told, or dropped because nobody could be.",
+        labels=["notifier", "result"],
+    )
+    for stat in stats:
+        waiting.add_metric([stat.target], stat.waiting)
+        age.add_metric([stat.target], max(0, now - stat.oldest_at) / 1000 if stat.oldest_at is not None else 0)
+        ended.add_metric([stat.target, "delivered"], stat.delivered)
+        ended.add_metric([stat.target, "dropped"], stat.dropped)
+    yield from (waiting, age, ended)
 
 
 def _attempts(totals: Counter[Key]) -> Iterator[Metric]:

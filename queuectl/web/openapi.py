@@ -309,12 +309,17 @@ def _schemas() -> dict[str, Any]:
         ),
         "Stat": _object(
             counts=_object(**counts, dlq=WHOLE), avg_duration_sec=_maybe(REAL), queues=_list(_ref("Queue")),
-            workers=_list(_ref("Worker")),
+            workers=_list(_ref("Worker")), outbox=_list(_ref("Outbox")),
+        ),
+        "Outbox": _object(
+            notifier=TEXT, waiting=WHOLE, oldest_at=_maybe(MOMENT), next_try_at=_maybe(MOMENT), delivered=WHOLE,
+            dropped=WHOLE, error=_maybe(TEXT), error_at=_maybe(MOMENT),
         ),
         "Metrics": _object(
             since=MOMENT, until=MOMENT, totals=_object(**counts, dlq=WHOLE, total=WHOLE, attempts=WHOLE),
             enqueued=WHOLE, attempts=_object(**dict.fromkeys(ENDINGS, WHOLE)), success_rate=_maybe(REAL),
             avg_duration_sec=_maybe(REAL), wait=_ref("Summary"), run=_ref("Summary"),
+            outbox=_object(waiting=WHOLE, delivered=WHOLE, dropped=WHOLE),
         ),
         "Summary": _object(count=WHOLE, **{name: _maybe(REAL) for name in ("avg", "p50", "p95", "p99", "max")}),
         "Bulk": _object(

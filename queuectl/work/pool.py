@@ -22,7 +22,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from queuectl import __version__
 from queuectl.api import trees
 from queuectl.api.errors import ConfigError, PluginError, QueueCTLError, StorageError, StorageInvalid
-from queuectl.api.model import Event, Exchange, Held, Outcome, OutcomeKind, State, Turn
+from queuectl.api.model import (
+    Delivery,
+    Event,
+    Exchange,
+    Held,
+    Outcome,
+    OutcomeKind,
+    Settlement,
+    State,
+    Turn,
+    targets_of,
+)
 from queuectl.api.model import Pool as PoolRow
 from queuectl.core import transitions, wire
 from queuectl.core.rundir import POOL_SUFFIX, PoolRecord, WorkerRecord, read_worker
@@ -46,6 +57,7 @@ if TYPE_CHECKING:
     from queuectl.core.app import App
 
     from .courier import CourierLink
+    from .couriers import Couriers
     from .logfile import LogFile
 
 if sys.platform == "win32":
@@ -75,12 +87,19 @@ class Pool:
     """One pool, from its start to its end."""
 
     def __init__(
-        self, app: App, options: Options, log: Callable[[str], None], courier: CourierLink | None = None
+        self,
+        app: App,
+        options: Options,
+        log: Callable[[str], None],
+        courier: CourierLink | None = None,
+        couriers: Couriers | None = None,
     ) -> None:
         self.app = app
         self.options = options
         self.log = log
-        self.courier = courier
+        self.courier = courier  # who tells of events live
+        self.couriers = couriers  # who tell what waits in the outbox
+        self.routes = app.routes
         self.id = new_id()
         self.storage = app.storage
         self.run_dir = app.run_dir
@@ -190,6 +209,8 @@ class Pool:
         self.crew.close()
         if self.courier is not None:
             self.courier.close()
+        if self.couriers is not None:
+            self.couriers.close(*((0.0,) if self._leave_now else ()))
         try:
             if not self._leave_now:
                 reached("pool.leaving")
@@ -225,8 +246,8 @@ class Pool:
             self.crew.staff(now)
         if now >= self._retry_at and (self.ledger.unsettled or self._should_look(now)):
             self._exchange(now)
-        if self.courier is not None:
-            self._tend_courier(self.courier, now)
+        if self.courier is not None or self.couriers is not None:
+            self._tend_couriers(now)
 
     def _next_moment(self) -> float:
         storage_at = 0.0 if self.ledger.unsettled else min(self._look_at, self._net_at)
@@ -239,6 +260,8 @@ class Pool:
         ]
         if self.courier is not None and (due := self.courier.next_deadline()) is not None:
             moments.append(due)
+        if self.couriers is not None:
+            moments.append(self.couriers.next_deadline())
         return min(moments)
 
     def _dispatch(self, descriptor: int, mask: int) -> None:
@@ -253,12 +276,25 @@ class Pool:
         elif self._listener is not None and descriptor == self._listener.fileno():
             self._listener.drain()
             self._look_at = 0.0
+            if self.couriers is not None:
+                self.couriers.heard()
+        elif self.couriers is not None and self.couriers.handle(descriptor, time.monotonic()):
+            pass
         elif not self.takeover.hears(descriptor, self._poll) and self.courier is not None:
             self.courier.handle(descriptor, mask)
 
-    def _tend_courier(self, courier: CourierLink, now: float) -> None:
-        courier.tick(now)
-        wanted = dict(courier.wants())
+    def _tend_couriers(self, now: float) -> None:
+        wanted: dict[int, int] = {}
+        spared: set[int] = set()
+        if self.courier is not None:
+            self.courier.tick(now)
+            wanted.update(self.courier.wants())
+            if self.courier.pid is not None:
+                spared.add(self.courier.pid)
+        if self.couriers is not None:
+            self.couriers.tick(now)
+            wanted.update(self.couriers.wants())
+            spared |= self.couriers.pids
         for descriptor in self._courier_polled - wanted.keys():
             try:
                 self._poll.unregister(descriptor)
@@ -267,7 +303,7 @@ class Pool:
         for descriptor, mask in wanted.items():
             self._poll.register(descriptor, mask)
         self._courier_polled = set(wanted)
-        self.crew.spared = set() if courier.pid is None else {courier.pid}
+        self.crew.spared = spared
 
     # -- signals, stopping, restarting ----------------------------------------------------------------
 
@@ -455,6 +491,8 @@ class Pool:
             for entry in batch:
                 self._keep_output(entry)
             settlements = tuple([entry.settlement for entry in batch])
+            if self.routes:
+                settlements = tuple([self._addressed(entry) for entry in batch])
             turn = Turn(self.id, settlements, want, self.ledger.ceilings(), lease=self.options.lease)
             reached("pool.before-exchange")
             answer = self.storage.exchange(turn)
@@ -470,6 +508,8 @@ class Pool:
         if batch:
             reached("pool.settled")
             self._settled(batch, answer)
+            if self.routes and self.couriers is not None:
+                self.couriers.told({d.target for settlement in settlements for d in settlement.deliveries})
         self.ledger.take(answer.claims)
         self._hand_out()
         self._acknowledge(batch)
@@ -477,6 +517,15 @@ class Pool:
         self._net_at = now + LOOK_EVERY
         for id in answer.cancel:
             self._cancel(id)
+
+    def _addressed(self, entry: Unsettled) -> Settlement:
+        """The settlement with what the routes want told of it."""
+        settlement = entry.settlement
+        event = transitions.event_of(entry.claim, settlement, time.time_ns() // 1_000_000)
+        if event is None:
+            return settlement
+        targets = targets_of(self.routes, event.kind, entry.claim.job.spec)
+        return settlement._replace(deliveries=tuple([Delivery(target, event) for target in targets]))
 
     def _keep_output(self, entry: Unsettled) -> None:
         for stream, path in entry.large:

@@ -99,7 +99,7 @@ def test_everything_works_on_an_empty_storage(cli: Cli) -> None:
     assert cli("dlq", "list", "--json").json == []
     assert cli("queue", "list", "--json").json == []
     status = cli("status", "--json").json
-    assert set(status) == {"counts", "avg_duration_sec", "queues", "workers"}
+    assert set(status) == {"counts", "avg_duration_sec", "queues", "workers", "outbox"}
     assert status["counts"] == dict.fromkeys(
         ["pending", "processing", "completed", "failed", "dead", "cancelled", "dlq"], 0
     )

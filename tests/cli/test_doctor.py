@@ -33,7 +33,7 @@ def test_a_healthy_storage_has_nothing_but_ok(cli: Cli) -> None:
     assert {check["level"] for check in found.values()} == {"ok"}
     assert set(found) == {
         "config", "plugins", "sqlite-version", "file-system", "locks", "integrity", "counts", "claims", "records",
-        "workers", "queues", "space", "clock",
+        "workers", "queues", "outbox", "space", "clock",
     }  # fmt: skip
     assert len(cli.ok("doctor").splitlines()) == len(found)
 

@@ -12,7 +12,17 @@ from queuectl.api.errors import BadInput, ConfigError
 from queuectl.core import trust
 from queuectl.core.app import App
 from queuectl.core.config import Config
-from queuectl.core.schema import QUEUE_OPTIONS, SECTIONS, Jobs, Main, Output, PluginsConfig, QueueConfig, Worker
+from queuectl.core.schema import (
+    QUEUE_OPTIONS,
+    SECTIONS,
+    Jobs,
+    Main,
+    Output,
+    PluginsConfig,
+    QueueConfig,
+    RouteConfig,
+    Worker,
+)
 
 
 def user_file(home: Path) -> Path:
@@ -214,6 +224,36 @@ def test_what_core_sets_for_jobs_is_never_configuration(home: Path, monkeypatch:
     assert Config.load().jobs == Jobs()
 
 
+def test_routes_say_what_is_kept_for_whom(home: Path) -> None:
+    (home / "queuectl.toml").write_text(
+        "[routes.bad]\nto = ['mail', 'hook']\nevents = ['dead', 'lost']\nqueues = ['a']\n"
+        "[routes.All-of-it]\nto = ['hook']"
+    )
+    config = Config.load()
+    assert config.routes["bad"] == RouteConfig(("mail", "hook"), ("dead", "lost"), ("a",))
+    assert config.routes["All-of-it"] == RouteConfig(("hook",))
+    assert config.targets == ("mail", "hook")
+    assert [name for kind, name, _ in config.named_components() if kind == "notifier"] == ["mail", "hook", "hook"]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("to = []", "[routes.r] to = []: expected the name of at least one notifier"),
+        ("events = ['dead']", "[routes.r]: to (the notifiers that are told) is missing"),
+        ("to = ['x']\nevents = ['deaf']", 'does not know "deaf"; did you mean "dead"?'),
+        ("to = ['x']\nevents = ['started']", '"started" is told live only'),
+        ("to = ['x']\nqueues = ['a b']", "expected a name of letters"),
+        ("to = ['x']\nevent = ['dead']", 'unknown key; did you mean "events"?'),
+    ],
+)
+def test_a_wrong_route_is_said_in_a_sentence(home: Path, table: str, said: str) -> None:
+    (home / "queuectl.toml").write_text(f"[routes.r]\n{table}\n")
+    with pytest.raises(ConfigError) as caught:
+        Config.load()
+    assert said in str(caught.value)
+
+
 def test_a_name_in_a_variable_is_recognised_by_what_it_looks_like(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "queuectl.toml").write_text("[queues.Big-Video]\npriority = 1\n[backoff.slow-one]\nuse = 'fixed'")
     monkeypatch.setenv("QUEUECTL_QUEUES__BIG_VIDEO__PRIORITY", "5")
@@ -257,6 +297,18 @@ def test_a_found_file_brings_in_no_code_until_it_is_trusted_or_named(home: Path)
     trust.trust(str(path))
     assert trust.revoke(str(path)) and not trust.revoke(str(path))
     assert Config.load().notes == [UNTRUSTED]
+
+
+def test_a_found_file_routes_nothing_to_a_command_until_it_is_trusted_or_named(home: Path) -> None:
+    path = home / "queuectl.toml"
+    path.write_text("[routes.r]\nto = ['log', 'mine']\n[notifier.mine]\nuse = 'command'\nargv = ['rm']")
+    config = Config.load()
+    assert (config.targets, config.notes) == (("log",), [UNTRUSTED])
+    assert Config.load("queuectl.toml").targets == ("log", "mine")
+    trust.trust(str(path))
+    assert Config.load().targets == ("log", "mine")
+    path.write_text("[notifier.mine]\nuse = 'command'\nargv = ['rm']")
+    assert Config.load().notes == []  # nothing names it
 
 
 def test_a_user_may_name_a_command_notifier_and_a_found_file_may_not_change_it(home: Path) -> None:

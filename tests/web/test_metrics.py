@@ -8,6 +8,7 @@ from pathlib import Path
 from desk import Desk
 from prometheus_client.parser import text_string_to_metric_families
 
+from queuectl.api.model import Route
 from queuectl.testing.subjects.subject import job, put
 from queuectl.web.exposition import Totals
 from queuectl.web.words import now_ms
@@ -102,6 +103,7 @@ def test_the_examples_and_the_reference_name_metrics_that_there_are(desk: Desk) 
     desk.enqueue(queue="q")
     desk.queue.limit("q", 1)
     desk.run("dead")
+    desk.queue.app.storage.enqueue([job()], deliveries=[Route("hook")])
     there = {name for name, *_ in scrape(desk)} | {"queuectl_plugin_errors_total"}
     for path in ("examples/monitoring/alerts.yaml", "examples/monitoring/grafana.json", "docs/reference/http-api.md"):
         text = (ROOT / path).read_text(encoding="utf-8")
