@@ -322,6 +322,7 @@ class Exchange(NamedTuple):
     more: bool = False  # fewer came than were wanted, but there is more: call again at once
     cancel: tuple[str, ...] = ()  # the pool's own jobs that somebody asked to cancel (see ``heartbeat``)
     unstored: tuple[str, ...] = ()  # ids of jobs in ``then`` that were left out, because they cannot be given
+    watched: tuple[str, ...] = ()  # the pool's own jobs that somebody on another host watches (see ``watch``)
 
 
 class Pulse(NamedTuple):
@@ -330,6 +331,7 @@ class Pulse(NamedTuple):
     lost: tuple[str, ...] = ()  # in ``held``, but no longer the pool's: stop them, do not settle them
     cancel: tuple[str, ...] = ()  # the pool's, and somebody asked for them to be cancelled
     found: tuple[Claim, ...] = ()  # the pool's, but not in ``held``: a reply was lost; run them
+    watched: tuple[str, ...] = ()  # the pool's, and somebody on another host watches them (see ``watch``)
 
 
 class Pool(NamedTuple):

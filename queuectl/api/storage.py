@@ -62,6 +62,7 @@ class Ability(enum.Enum):
     MOVING = "moving"  # export() and load()
     BACKUP = "backup"  # backup()
     FAULTS = "faults"  # find() filters by fault, faults() groups
+    LIVE = "live"  # what a running job writes can be seen from other hosts
 
 
 class Listener(abc.ABC):
@@ -327,6 +328,29 @@ class Storage(abc.ABC):
     @abc.abstractmethod
     def output_size(self, id: str, attempt: int, stream: str) -> int:
         """How many bytes ``read_output`` can give."""
+
+    # -- output of running jobs, for other hosts (ability LIVE) -------------------------------------
+
+    def watch(self, id: str, *, hold: float = 10.0, now: int | None = None) -> None:
+        """Say that somebody wants to see what a running job writes, for *hold* seconds from now.
+
+        Its pool hears of it at once by its Listener, and is told in each answer of ``exchange`` and ``heartbeat`` for
+        as long. A job that is not PROCESSING is not watched.
+        """
+
+    def show_output(self, job: Job, attempt: int, stream: str, offset: int, data: bytes) -> None:
+        """Lay out what a running attempt has written from *offset* of a stream on. By the holder, if it is watched.
+
+        Pieces follow each other; after a gap what was before it is gone. At least the last 64 KiB can be seen, until
+        the attempt has ended, or for a minute.
+        """
+
+    def shown_output(self, id: str, attempt: int, stream: str, offset: int = 0) -> tuple[int, bytes]:
+        """What was laid out of a running attempt's stream from *offset* on: where it begins, and the bytes.
+
+        It begins later than *offset* if what was there is gone.
+        """
+        return offset, b""
 
     # -- outbox (ability OUTBOX) --------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from queuectl.api.model import FINISHED, State
+from queuectl.api.storage import Ability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 STREAMS = ("stdout", "stderr")
 PIECE = 1 << 18
 LOOK_FIRST, LOOK_LONGEST = 0.02, 0.25
+WATCHED, WATCH_EVERY = 10.0, 3.0  # seconds that a pool elsewhere is asked to show, and how often it is asked again
+LOOK_SHOWN = 2.0  # seconds that it is given to show something
 
 
 def stored(storage: Storage, id: str, attempt: int, stream: str, offset: int = 0) -> Iterator[bytes]:
@@ -92,6 +95,38 @@ class Live:
         self.files = {}
 
 
+class Shown:
+    """What a running attempt on another host writes, as its pool lays it out while somebody watches."""
+
+    def __init__(self, storage: Storage, id: str, attempt: int) -> None:
+        self._storage = storage
+        self._id = id
+        self._attempt = attempt
+        self._again_at = 0.0
+        self.offsets: dict[str, int] = {}  # where each stream goes on; none before anything of it was seen
+
+    def watch(self) -> None:
+        """Ask for it, and again before it is forgotten."""
+        if time.monotonic() >= self._again_at:
+            self._again_at = time.monotonic() + WATCH_EVERY
+            self._storage.watch(self._id, hold=WATCHED)
+
+    def fresh(self, stream: str, lines: int | None) -> Iterator[bytes]:
+        """What has come since the last call; at first no more than the last *lines* lines. A gap is told."""
+        at = self.offsets.get(stream, 0)
+        begin, data = self._storage.shown_output(self._id, self._attempt, stream, at)
+        if not data:
+            return
+        if stream not in self.offsets and lines is not None:
+            cut = tail_offset(len(data), lambda offset, n: data[offset : offset + n], lines)
+            yield data[cut:]
+        else:
+            if begin > at:
+                yield b"\n[%d bytes were not shown]\n" % (begin - at)
+            yield data
+        self.offsets[stream] = begin + len(data)
+
+
 def _data_from(fd: int, offset: int, end: int) -> int:
     """The first byte from *offset* on that was kept: where a cap has punched a hole, the hole's end."""
     if sys.platform == "win32" or not hasattr(os, "SEEK_DATA"):
@@ -144,10 +179,12 @@ def follow(
 ) -> Iterator[tuple[str, bytes]]:
     """What an attempt writes, as it does, until it has ended; of what is there already the last *lines* lines.
 
-    Waits for an attempt that has not begun. Where its worker is on another host, it comes at the end, from storage.
+    Waits for an attempt that has not begun. Where its worker is on another host its pool is asked to show what it
+    writes; what cannot be seen that way comes at the end, from storage.
     *look* is shown the job each time that this looks at it, several times a second.
     """
     live: Live | None = None
+    shown: Shown | None = None
     pause = LOOK_FIRST
     try:
         while True:
@@ -157,7 +194,15 @@ def follow(
             running = job.state is State.PROCESSING and job.attempts == attempt
             if running and live is None:
                 live = _opened(queue, job, streams, lines)
+                if live is None and shown is None and Ability.LIVE in queue.app.storage.abilities:
+                    shown = Shown(queue.app.storage, id, attempt)
             wrote = False
+            if live is None and shown is not None and running:
+                shown.watch()
+                for stream in streams:
+                    for piece in shown.fresh(stream, lines):
+                        wrote = True
+                        yield stream, piece
             if live is not None:
                 for stream in streams:
                     for piece in live.fresh(stream):
@@ -167,7 +212,9 @@ def follow(
                 break
             pause = LOOK_FIRST if wrote else min(pause * 1.5, LOOK_LONGEST)
             time.sleep(pause)
-        if live is None:
+        if live is None and shown is not None and shown.offsets:
+            yield from _rest_of_shown(queue, shown, id, attempt, streams)
+        elif live is None:
             yield from ended(queue.app.storage, id, attempt, streams, lines)
         else:
             yield from _rest(queue, live, id, attempt, streams)
@@ -195,6 +242,23 @@ def _rest(queue: Queue, live: Live, id: str, attempt: int, streams: Sequence[str
                 yield stream, live.read_at(stream, size - left, left)
 
 
+def _rest_of_shown(
+    queue: Queue, shown: Shown, id: str, attempt: int, streams: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
+    """What was kept beyond what was shown; of a stream that was cut, no more than has not been shown."""
+    storage = queue.app.storage
+    outcome = next((a.outcome for a in queue.history(id).attempts if a.number == attempt), None)
+    for stream in streams:
+        size, offset = storage.output_size(id, attempt, stream), shown.offsets.get(stream, 0)
+        written = size
+        if outcome is not None:
+            written = outcome.stdout_size if stream == "stdout" else outcome.stderr_size
+        if written > size:  # head and tail were kept: what is new is at the end
+            offset = max(0, size - max(0, written - offset))
+        for piece in stored(storage, id, attempt, stream, offset):
+            yield stream, piece
+
+
 def _live_tail(live: Live, stream: str, lines: int) -> int:
     return tail_offset(live.size(stream), lambda offset, size: live.read_at(stream, offset, size), lines)
 
@@ -213,8 +277,11 @@ def ended(
 
 
 def so_far(queue: Queue, job: Job, streams: Sequence[str], lines: int | None) -> Iterator[tuple[str, bytes]]:
-    """What a running attempt has written up to now, on this host."""
+    """What a running attempt has written up to now, the last of it where it runs on another host."""
     live = Live.open(queue.app.run_dir, job)
+    if live is None and Ability.LIVE in queue.app.storage.abilities:
+        yield from _shown_so_far(queue, job, streams, lines)
+        return
     if live is None:
         yield from ended(queue.app.storage, job.id, job.attempts, streams, lines)
         return
@@ -226,3 +293,19 @@ def so_far(queue: Queue, job: Job, streams: Sequence[str], lines: int | None) ->
                 yield stream, piece
     finally:
         live.close()
+
+
+def _shown_so_far(queue: Queue, job: Job, streams: Sequence[str], lines: int | None) -> Iterator[tuple[str, bytes]]:
+    """What its pool shows as soon as it shows anything, or what was kept if the attempt ends before that."""
+    shown = Shown(queue.app.storage, job.id, job.attempts)
+    until, wrote = time.monotonic() + LOOK_SHOWN, False
+    while not wrote and time.monotonic() < until:
+        shown.watch()
+        for stream in streams:
+            for piece in shown.fresh(stream, lines):
+                wrote = True
+                yield stream, piece
+        if not wrote:
+            time.sleep(LOOK_LONGEST / 4)
+    if not wrote:
+        yield from ended(queue.app.storage, job.id, job.attempts, streams, lines)

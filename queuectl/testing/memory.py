@@ -82,6 +82,8 @@ class _Shelf:
         self.audits: defaultdict[int, list[Audit]] = defaultdict(list)
         self.released: set[tuple[int, int]] = set()  # (seq, token) of claims given back unused
         self.outputs: dict[tuple[int, int, str], bytearray] = {}
+        self.shown: dict[tuple[int, int, str], tuple[int, bytes]] = {}  # where it begins, and the bytes
+        self.watched: dict[int, int] = {}  # seq -> until when
         self.queues: dict[str, _Queue] = {}
         self.pools: dict[str, Pool] = {}
         self.samples: Counter[tuple[int, str, str, int]] = Counter()
@@ -231,7 +233,8 @@ class MemoryStorage(Storage):
         cancel = tuple(job.id for job in self._held(turn.pool) if job.cancel)
         if turn.settlements or claims:
             self._wake()
-        return Exchange(claims, refused, min(later, default=None), False, cancel, tuple(unstored))
+        watched = self._watched(turn.pool, now)
+        return Exchange(claims, refused, min(later, default=None), False, cancel, tuple(unstored), watched)
 
     def _settle(self, settlement: Settlement, unstored: list[str], now: int) -> bool:
         shelf, job = self._shelf, self._find(settlement.id)
@@ -309,14 +312,19 @@ class MemoryStorage(Storage):
         return Claim(claimed, claimed.token)
 
     def heartbeat(self, pool: str, held: Sequence[Held], *, lease: float, now: int | None = None) -> Pulse:
-        self._renew(pool, lease, _clock(now))
+        now = _clock(now)
+        self._renew(pool, lease, now)
         ours = {(job.id, job.token): job for job in self._held(pool)}
         believed = {(each.id, each.token) for each in held}
         return Pulse(
             tuple(each.id for each in held if (each.id, each.token) not in ours),
             tuple(job.id for job in ours.values() if job.cancel),
             tuple(Claim(job, job.token) for key, job in ours.items() if key not in believed),
+            self._watched(pool, now),
         )
+
+    def _watched(self, pool: str, now: int) -> tuple[str, ...]:
+        return tuple(job.id for job in self._held(pool) if self._shelf.watched.get(job.seq, 0) > now)
 
     def reap(
         self,
@@ -558,6 +566,25 @@ class MemoryStorage(Storage):
         if job is None or all(ended.number != attempt for ended in self._shelf.attempts[job.seq]):
             return bytearray()
         return self._shelf.outputs.get((job.seq, attempt, stream), bytearray())
+
+    def watch(self, id: str, *, hold: float = 10.0, now: int | None = None) -> None:
+        job = self._find(id)
+        if job is not None and job.state is State.PROCESSING:
+            self._shelf.watched[job.seq] = _clock(now) + round(1000 * hold)
+            self._wake()
+
+    def show_output(self, job: Job, attempt: int, stream: str, offset: int, data: bytes) -> None:
+        begin, shown = self._shelf.shown.get((job.seq, attempt, stream), (offset, b""))
+        if begin + len(shown) != offset:
+            begin, shown = offset, b""
+        self._shelf.shown[job.seq, attempt, stream] = begin, shown + data
+
+    def shown_output(self, id: str, attempt: int, stream: str, offset: int = 0) -> tuple[int, bytes]:
+        job = self._find(id)
+        if job is None or job.state is not State.PROCESSING or job.attempts != attempt:
+            return offset, b""
+        begin, shown = self._shelf.shown.get((job.seq, attempt, stream), (offset, b""))
+        return max(begin, offset), shown[max(0, offset - begin) :]
 
     # -- outbox -----------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 from .subjects.change import ApplyTests, PruneTests, QueueTests, WakeTests
 from .subjects.enqueue import EnqueueTests, UniqueTests
 from .subjects.exchange import ClaimTests, SettleTests
-from .subjects.keep import LifeTests, OutboxTests, OutputTests, UndeclaredTests
+from .subjects.keep import LifeTests, LiveTests, OutboxTests, OutputTests, UndeclaredTests
 from .subjects.lease import LeaseTests
 from .subjects.model import ModelTests
 from .subjects.moving import BackupTests, MovingTests
@@ -48,6 +48,7 @@ class StorageSuite(
     PruneTests,
     WakeTests,
     OutputTests,
+    LiveTests,
     OutboxTests,
     MovingTests,
     BackupTests,

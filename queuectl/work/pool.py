@@ -49,6 +49,7 @@ from .peer import FAR, Peer
 from .points import reached
 from .record import create_pool_file, new_id, own_identity, quiet_pipe
 from .setup import make_setup, recipes_of
+from .showing import Showing
 from .takeover import Takeover
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Pool:
         output = app.config.output
         self.limits = Limits(output.limit, output.head, output.tail)
         self.takeover = Takeover(self.storage, self.run_dir, self.id, self.limits, self.rng, options.lease, self.ledger)
+        self.showing = Showing(self.storage, self.run_dir)
         self._poll = select.poll()
         self._recipes: dict[tuple[str, str], list[Any]] = {}
         self._signals: list[int] = []
@@ -206,6 +208,7 @@ class Pool:
         )
 
     def _close(self) -> None:
+        self.showing.close()
         self.crew.close()
         if self.courier is not None:
             self.courier.close()
@@ -239,6 +242,8 @@ class Pool:
             self._heartbeat(now)
         if now >= self.takeover.sweep_at:
             self._sweep(now)
+        if now >= self.showing.look_at:
+            self._show(now)
         if now >= self._drain_by:
             self._drain_by = FAR
             self.crew.stop_all(False)
@@ -254,6 +259,7 @@ class Pool:
         moments = [
             self._beat_at,
             self.takeover.sweep_at,
+            max(self.showing.look_at, self._retry_at),
             max(storage_at, self._retry_at),
             self._drain_by,
             self.crew.next_moment(hiring=not self.stopping),
@@ -517,6 +523,7 @@ class Pool:
         self._net_at = now + LOOK_EVERY
         for id in answer.cancel:
             self._cancel(id)
+        self.showing.hear(answer.watched)
 
     def _addressed(self, entry: Unsettled) -> Settlement:
         """The settlement with what the routes want told of it."""
@@ -636,6 +643,16 @@ class Pool:
             self._hand_out()
         for id in pulse.cancel:
             self._cancel(id)
+        self.showing.hear(pulse.watched)
+
+    def _show(self, now: float) -> None:
+        """Show what watched jobs write; it is tried again when the storage is."""
+        if now < self._retry_at:
+            return
+        try:
+            self.showing.look(self.ledger.held)
+        except StorageError as error:
+            self._later(now, error)
 
     def _disown(self, id: str) -> None:
         """Somebody else owns this job now: end it here, and do not store what comes of it."""

@@ -24,6 +24,7 @@ ABILITIES = frozenset(
         Ability.OUTBOX,
         Ability.MOVING,
         Ability.FAULTS,
+        Ability.LIVE,
     }
 )
 

@@ -18,7 +18,7 @@ def exchange(link: Link, turn: Turn) -> Exchange:
     batch = Batch()
     commands = _commands(link, turn)
     settlements = [word for each in turn.settlements for word in _words(each, batch, commands)]
-    claims, refused, due, more, cancel, unstored = link.writes(
+    claims, refused, due, more, cancel, unstored, watched = link.writes(
         "exchange",
         turn.pool,
         round(1000 * turn.lease),
@@ -37,6 +37,7 @@ def exchange(link: Link, turn: Turn) -> Exchange:
         bool(more) and len(claims) < turn.want,
         tuple([text_of(id) for id in cancel]),
         tuple([text_of(id) for id in unstored]),
+        tuple([text_of(id) for id in watched]),
     )
 
 

@@ -35,11 +35,12 @@ def _pool(id: bytes, lease: bytes, said: bytes) -> Pool:
 
 def heartbeat(link: Link, pool: str, held: Sequence[Held], lease: float, now: int | None) -> Pulse:
     words = [word for each in held for word in each]
-    lost, cancel, found = link.writes("heartbeat", pool, _ms(lease), len(held), *words, now=now, patient=False)
+    lost, cancel, found, watched = link.writes("heartbeat", pool, _ms(lease), len(held), *words, now=now, patient=False)
     return Pulse(
         tuple([text_of(id) for id in lost]),
         tuple([text_of(id) for id in cancel]),
         tuple([claim_of(row) for row in found]),
+        tuple([text_of(id) for id in watched]),
     )
 
 

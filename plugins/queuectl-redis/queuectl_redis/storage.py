@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 #: Rows that one script takes at most: it keeps everybody else waiting, for about 30 µs a row.
 BATCH = 100
+PIECE = 1 << 17  # bytes of output that one script takes
 
 
 class RedisStorage(Storage):
@@ -237,6 +238,20 @@ class RedisStorage(Storage):
 
     def output_size(self, id: str, attempt: int, stream: str) -> int:
         return int(self._link.step("read_output", id, attempt, stream, 0, 0))
+
+    # -- output of running jobs ---------------------------------------------------------------------
+
+    def watch(self, id: str, *, hold: float = 10.0, now: int | None = None) -> None:
+        self._link.step("watch", id, round(1000 * hold), now=now)
+
+    def show_output(self, job: Job, attempt: int, stream: str, offset: int, data: bytes) -> None:
+        for at in range(0, len(data), PIECE):
+            piece = data[at : at + PIECE]
+            self._link.step("show_output", f"{job.seq:013}", attempt, stream, offset + at, piece, patient=False)
+
+    def shown_output(self, id: str, attempt: int, stream: str, offset: int = 0) -> tuple[int, bytes]:
+        begin, data = self._link.step("shown_output", id, attempt, stream, offset)
+        return begin, data
 
     # -- outbox -----------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.api.errors import NotSupported
-from queuectl.api.model import INLINE_OUTPUT, Action, Delivery, Event, OutboxStat, Route, State, Where
+from queuectl.api.model import INLINE_OUTPUT, Action, Delivery, Event, Held, OutboxStat, Route, State, Where
 from queuectl.api.storage import Ability, Storage
 
 from .subject import (
@@ -121,6 +121,91 @@ class OutputTests(Subject):
             else:
                 storage.prune(NOW + SECOND, now=NOW)
             assert storage.output_size(id, 1, "stdout") == 0
+
+
+class LiveTests(Subject):
+    """What running jobs write, seen from other hosts."""
+
+    def test_the_pool_of_a_watched_job_hears_of_it(self, storage: Storage, view: OpenStorage) -> None:
+        """In each answer, for as long as was asked; nobody else's pool, and nothing of a job that does not run."""
+        need(storage, Ability.LIVE)
+        ids = put(storage, job(), job(), job())
+        mine, other = take_one(storage, pool="mine"), take_one(storage, pool="other")
+        for id in (*ids, "nobody"):
+            view().watch(id, hold=10, now=NOW)
+        assert hand_in(storage, pool="mine").watched == (mine.job.id,)
+        for moment, expected in ((NOW + 9 * SECOND, (mine.job.id,)), (NOW + 10 * SECOND, ())):
+            pulse = storage.heartbeat("mine", [Held(mine.job.id, mine.token)], lease=60, now=moment)
+            assert pulse.watched == expected
+        assert storage.heartbeat("other", [], lease=60, now=NOW).watched == (other.job.id,)
+        assert take_one(storage, pool="mine").job.id == ids[2]
+        assert hand_in(storage, pool="mine", now=NOW + SECOND).watched == (mine.job.id,)
+
+    def test_watching_wakes_the_pool(self, storage: Storage, view: OpenStorage) -> None:
+        """A line is to be seen within a second; a busy pool may not turn for longer."""
+        need(storage, Ability.LIVE)
+        need(storage, Ability.LISTEN)
+        import select
+
+        listener = storage.listen("mine")
+        assert listener is not None
+        try:
+            put_one(storage)
+            claim = take_one(storage, pool="mine")
+            listener.drain()
+            view().watch(claim.job.id, now=NOW)
+            assert select.select([listener], [], [], 10)[0] == [listener]
+        finally:
+            listener.close()
+
+    def test_what_is_shown_is_seen(self, storage: Storage, view: OpenStorage) -> None:
+        """Piece by piece, from any offset; bytes as they are."""
+        need(storage, Ability.LIVE)
+        id = put_one(storage)
+        claim = take_one(storage)
+        assert view().shown_output(id, 1, "stdout") == (0, b"")
+        for offset, data in ((0, b"one\xff"), (4, b"two")):
+            storage.show_output(claim.job, 1, "stdout", offset, data)
+        assert view().shown_output(id, 1, "stdout") == (0, b"one\xfftwo")
+        assert view().shown_output(id, 1, "stdout", 4) == (4, b"two")
+        assert view().shown_output(id, 1, "stdout", 7) == (7, b"")
+        assert view().shown_output(id, 1, "stderr") == (0, b"") == view().shown_output("nobody", 1, "stdout")
+
+    def test_after_a_gap_what_was_before_is_gone(self, storage: Storage) -> None:
+        """Who looks for it is told where it goes on."""
+        need(storage, Ability.LIVE)
+        id = put_one(storage)
+        claim = take_one(storage)
+        storage.show_output(claim.job, 1, "stdout", 0, b"begin")
+        storage.show_output(claim.job, 1, "stdout", 5000, b"later")
+        assert storage.shown_output(id, 1, "stdout", 3) == (5000, b"later")
+        assert storage.shown_output(id, 1, "stdout", 5002) == (5002, b"ter")
+
+    def test_much_can_be_shown_and_the_last_of_it_seen(self, storage: Storage) -> None:
+        """Nobody keeps the whole of a flood twice."""
+        need(storage, Ability.LIVE)
+        id = put_one(storage)
+        claim = take_one(storage)
+        whole = os.urandom(1000) * 2000
+        for offset in range(0, len(whole), 50_000):
+            storage.show_output(claim.job, 1, "stdout", offset, whole[offset : offset + 50_000])
+        begin, seen = storage.shown_output(id, 1, "stdout")
+        assert len(seen) >= 65_536 and seen == whole[begin:]
+        offset = len(whole) - 7
+        assert storage.shown_output(id, 1, "stdout", offset) == (offset, whole[-7:])
+
+    def test_what_was_shown_is_not_what_is_kept(self, storage: Storage) -> None:
+        """It goes with the attempt; the next one has its own."""
+        need(storage, Ability.LIVE)
+        id = put_one(storage)
+        claim = take_one(storage)
+        storage.show_output(claim.job, 1, "stdout", 0, b"shown")
+        hand_in(storage, failed(claim, delay=0, stdout=b"kept"))
+        assert storage.read_output(id, 1, "stdout") == b"kept"
+        assert storage.shown_output(id, 1, "stdout")[1] == b""
+        again = take_one(storage)
+        storage.show_output(again.job, 2, "stdout", 0, b"again")
+        assert storage.shown_output(id, 2, "stdout") == (0, b"again")
 
 
 class OutboxTests(Subject):

@@ -220,4 +220,4 @@ local cancel = {}
 for n, seq in ipairs(call('SMEMBERS', P .. 'x:' .. pool)) do
   cancel[n] = id_of({ seq = seq, i = call('HGET', job_key(seq), 'i') })
 end
-return { claims, refused, due[2] or '', promoted == PROMOTED and 1 or 0, cancel, unstored }
+return { claims, refused, due[2] or '', promoted == PROMOTED and 1 or 0, cancel, unstored, watched(pool) }

@@ -22,4 +22,4 @@ end
 for n, seq in ipairs(call('SMEMBERS', P .. 'x:' .. pool)) do
   cancel[n] = id_of({ seq = seq, i = call('HGET', job_key(seq), 'i') })
 end
-return { lost, cancel, found }
+return { lost, cancel, found, watched(pool) }

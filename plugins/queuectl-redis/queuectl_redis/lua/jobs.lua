@@ -8,6 +8,7 @@
 --   s:1 zset of failed jobs by run_at; s:2 of processing ones by claim; f:<state>, f:<state>:<queue> of ended ones
 --   t:<tag>, faults, ft:<fault>   of:<pool>: hash seq -> token; x:<pool>: its jobs that are to be cancelled
 --   dl:<id> a delivery; due:<target>, waits:<target>: by when it is due, by number; sent:<target>: what became of them
+--   watched: zset of jobs by until when; shown:<seq>:<stream>: hash attempt, begin, data
 --   m:<minute>: histogram         texts, uses: long texts that many jobs share, and by how many
 
 -- q queue, s state, p rank (-priority), r run_at, c created, u updated, n attempts, t tries, l losses, k token, h pool,
@@ -195,6 +196,9 @@ local function leave_line(job)
   elseif job.s == PROCESSING then
     call('ZREM', P .. 's:2', seq)
     call('HDEL', P .. 'of:' .. job.h, seq)
+    if call('ZREM', P .. 'watched', seq) == 1 then
+      call('UNLINK', P .. 'shown:' .. seq .. ':stdout', P .. 'shown:' .. seq .. ':stderr')
+    end
     if job.x then
       call('SREM', P .. 'x:' .. job.h, seq)
     end
@@ -363,6 +367,17 @@ local function erase(job)
     local output = P .. 'o:' .. seq .. ':' .. n
     call('UNLINK', output .. ':stdout', output .. ':stderr')
   end
+end
+
+-- The jobs of a pool that somebody watches. Few jobs are watched, and seldom.
+local function watched(pool)
+  local ids = {}
+  for _, seq in ipairs(call('ZRANGEBYSCORE', P .. 'watched', '(' .. int(now), '+inf')) do
+    if call('HGET', job_key(seq), 'h') == pool then
+      ids[#ids + 1] = id_of({ seq = seq, i = call('HGET', job_key(seq), 'i') })
+    end
+  end
+  return ids
 end
 
 -- Renew a pool's lease. A pool that is not known becomes known under its id alone.
