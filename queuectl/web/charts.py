@@ -44,30 +44,37 @@ class Chart(NamedTuple):
     bars: list[Bar]
     width: float
     top: int  # the number that the full height stands for
-    first: str
-    last: str
-    total: int
+    ticks: list[str]  # moments, evenly from the left edge to the right one
     words: list[tuple[str, int]]
+    arrivals: str  # the points of a line: jobs that were put in
+    enqueued: int
 
 
 def throughput(slots: Sequence[Slot]) -> Chart:
-    """Attempts that ended, by how."""
+    """Attempts that ended, by how, and a line of what was put in."""
     counts = [[(word, slot.count(*measures)) for word, measures in RESULTS] for slot in slots]
-    top = max([sum(n for _, n in bar) for bar in counts], default=0)
+    arrived = [slot.count("enqueued") for slot in slots]
+    top = max([*(sum(n for _, n in bar) for bar in counts), *arrived], default=0)
     bars = []
-    for place, (slot, bar) in enumerate(zip(slots, counts, strict=True)):
-        said = ", ".join(f"{n} {word}" for word, n in bar if n) or "nothing"
-        bars.append(Bar(place * 10.0, 8.5, _stack(bar, top), f"{local(slot.start)[:16]}: {said}"))
-    words = [(word, sum(bar[at][1] for bar in counts)) for at, (word, _) in enumerate(RESULTS)]
+    for place, (slot, bar, n) in enumerate(zip(slots, counts, arrived, strict=True)):
+        said = ", ".join([f"{n} {word}" for word, n in bar if n] or ["nothing ended"])
+        bars.append(Bar(place * 10.0, 8.5, _stack(bar, top), f"{local(slot.start)[:16]}: {said}; {n} enqueued"))
     return Chart(
         bars,
         len(slots) * 10.0,
         top,
-        local(slots[0].start)[:16] if slots else "",
-        local(slots[-1].start)[:16] if slots else "",
-        sum(n for _, n in words),
-        words,
+        _ticks(slots),
+        [(word, sum(bar[at][1] for bar in counts)) for at, (word, _) in enumerate(RESULTS)],
+        " ".join(f"{place * 10 + 4.25:g},{HEIGHT - 98 * n / (top or 1):.2f}" for place, n in enumerate(arrived)),
+        sum(arrived),
     )
+
+
+def _ticks(slots: Sequence[Slot]) -> list[str]:
+    """Four moments and now: of a day the hour, of a week the day."""
+    long = slots[-1].start - slots[0].start > 2 * 86_400_000
+    shown = slice(5, 10) if long else slice(11, 16)
+    return [*(local(slots[len(slots) * quarter // 4].start)[shown] for quarter in range(4)), "now"]
 
 
 def _stack(bar: Sequence[tuple[str, int]], top: int) -> list[Part]:

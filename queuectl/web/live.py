@@ -7,6 +7,7 @@ stream holds a thread of the server, so their number is limited; a tab that gets
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,14 +22,17 @@ from queuectl.web.site import queue, site
 from queuectl.web.words import output_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from queuectl.core.jobqueue import Queue
+    from queuectl.core.rundir import WorkerRecord
     from queuectl.web.site import Site
 
 LOOK_SECONDS = 0.25
 ALIVE_SECONDS = 15.0
 LOG_SECONDS = 0.1
+#: That jobs have written something is told so seldom: what follows a log has a stream of its own.
+OUTPUT_SECONDS = 1.0
 #: Of one stream's output, at most so many bytes a second.
 LOG_MOST = 1 << 18
 
@@ -43,7 +47,7 @@ class Watcher:
         self._most = most
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._numbers: dict[str, int] = {"jobs": 0, "workers": 0}
+        self._numbers: dict[str, int] = {"jobs": 0, "workers": 0, "output": 0}
         self._closing = False
         self.open = 0
 
@@ -90,6 +94,8 @@ class Watcher:
         try:
             app = self._site.app
             workers: Any = None
+            sizes: list[int] | None = None
+            told = 0.0
             app.storage.changed()
             while True:
                 with self._changed:
@@ -98,21 +104,37 @@ class Watcher:
                         return
                 try:
                     jobs = app.storage.changed()
-                    now = [(w.id, w.alive, w.job and (w.job.id, w.job.attempt)) for w in list_workers(app.run_dir)]
+                    records = list_workers(app.run_dir)
+                    now = [(w.id, w.alive, w.job and (w.job.id, w.job.attempt)) for w in records]
                 except QueueCTLError:  # the pages say what it is
-                    jobs, now = True, workers
-                self._tell(jobs, now != workers and workers is not None)
+                    jobs, now, records = True, workers, []
+                wrote = False
+                if time.monotonic() - told > OUTPUT_SECONDS and (written := _written(records)) != sizes:
+                    wrote, sizes, told = sizes is not None, written, time.monotonic()
+                self._tell(jobs=jobs, workers=now != workers and workers is not None, output=wrote)
                 workers = now
                 time.sleep(LOOK_SECONDS)
         finally:
             self._site.release()
 
-    def _tell(self, jobs: bool, workers: bool) -> None:
-        if jobs or workers:
+    def _tell(self, **topics: bool) -> None:
+        if any(topics.values()):
             with self._changed:
-                self._numbers["jobs"] += jobs
-                self._numbers["workers"] += workers
+                for topic, changed in topics.items():
+                    self._numbers[topic] += changed
                 self._changed.notify_all()
+
+
+def _written(workers: Iterable[WorkerRecord]) -> list[int]:
+    """How much the jobs of this host have written so far, as its workers' files tell."""
+    found = []
+    for worker in workers:
+        for stream in STREAMS if worker.alive and worker.job else ():
+            try:
+                found.append(os.stat(worker.output_path(stream)).st_size)
+            except OSError:  # it has just gone
+                found.append(0)
+    return found
 
 
 def stream(events: Iterator[str]) -> Response:

@@ -44,7 +44,15 @@ _STEERING = re.compile(
 def register(app: Flask) -> None:
     """Make these known to the templates of *app*."""
     app.jinja_env.filters.update(
-        ago=ago, span=span_of, seconds=seconds, size=size, line=line, number=number, plural=plural, percent=percent
+        ago=ago,
+        span=span_of,
+        seconds=seconds,
+        size=size,
+        line=line,
+        number=number,
+        plural=plural,
+        percent=percent,
+        rate=rate,
     )
     app.jinja_env.filters["exact"] = exact
     app.jinja_env.globals.update(symbols=SYMBOLS)
@@ -106,6 +114,13 @@ def size(n: int) -> str:
 def number(n: float | None) -> str:
     """With a thin space between thousands."""
     return "–" if n is None else f"{n:,}".replace(",", "\u2009")
+
+
+def rate(n: float | None) -> str:
+    """How many a minute."""
+    if not n:
+        return "0"
+    return number(round(n)) if n >= 10 else f"{n:.1f}"
 
 
 def percent(share: float | None) -> str:

@@ -132,7 +132,7 @@ def test_the_dead_are_grouped_and_a_group_is_acted_on(desk: Desk) -> None:
     fault = re.findall(r'name="q" value="(fault:[0-9a-f]+)"', html)
     assert len(fault) == 2 and html.index("curl") < html.index("other")
     assert "Retry 5 jobs?" in desk.post("/bulk/ask", {"action": "retry", "q": fault[0], "scope": "all"}).text
-    assert len(re.findall(r'class="tick"><input', desk.page(f"/jobs?q={fault[0]}"))) == 5
+    assert len(re.findall(r'<td class="tick"><input', desk.page(f"/jobs?q={fault[0]}"))) == 5
 
 
 def test_metrics_are_of_the_chosen_time_and_queue(desk: Desk) -> None:
@@ -211,3 +211,54 @@ def test_what_is_shown_of_output_begins_at_a_line_near_the_end(desk: Desk) -> No
     earlier = re.search(r'href="([^"]*stdout=\d+[^"]*)"', html)
     assert earlier and "line 39999" not in desk.page(earlier[1].partition("#")[0].replace("&amp;", "&"))
     assert desk.get(f"/jobs/{id}/output/1/stdout").data == lines
+
+
+def test_lists_say_what_failed_jobs_wrote_last(desk: Desk) -> None:
+    from queuectl.testing.subjects.subject import dead, hand_in, take
+    from queuectl.web.words import now_ms
+
+    for n in range(2):
+        desk.enqueue(f"fetch {n}", max_retries=0)
+    long = b"x" * 100_000 + b"\nthe end of a long one\n\n"
+    first, second = take(desk.app.storage, 2, now=now_ms())
+    desk.app.storage.put_output(second.job, 1, "stderr", 0, long)
+    settled = dead(second)
+    assert settled.outcome is not None
+    settled = settled._replace(stderr=None, outcome=settled.outcome._replace(stderr_size=len(long)))
+    written = dead(first, stdout=b"working\n", stderr=b"\x1b[31mcurl: (7) <refused>\x1b[0m\n  \n")
+    assert written.outcome is not None
+    written = written._replace(outcome=written.outcome._replace(stdout_size=8, stderr_size=36))
+    hand_in(desk.app.storage, written, settled, now=now_ms())
+    for path in ("/jobs", "/dlq", "/"):
+        said = re.findall(r"<samp>(.*?)</samp>", desk.page(path))
+        assert "the end of a long one" in said, path
+        assert ("curl: (7) &lt;refused&gt;" in said) == (path == "/jobs"), path
+
+
+def test_the_overview_says_that_no_pool_looks_at_a_queue(desk: Desk) -> None:
+    from queuectl.api.model import Pool
+    from queuectl.web.words import now_ms
+
+    desk.enqueue(queue="mail")
+    desk.app.storage.join(Pool("p", "far", 7, now_ms(), ("web",), 2), lease=60)
+    assert "no pool looks at it" in text_of(desk.page("/"))
+    desk.app.storage.join(Pool("p", "far", 7, now_ms(), (), 2), lease=60)
+    assert "no pool looks at it" not in text_of(desk.page("/"))
+
+
+def test_a_rate_is_of_the_latest_minutes(desk: Desk) -> None:
+    for _ in range(15):
+        desk.enqueue(queue="mail")
+    desk.run("completed", 10, ago=120_000)
+    desk.run("completed", 5, ago=600_000)
+    assert re.search(r"mail .* 2\.0", text_of(desk.page("/queues")))
+
+
+def test_the_workers_page_says_when_a_pool_was_heard_from(desk: Desk) -> None:
+    from queuectl.api.model import Pool
+    from queuectl.web.words import now_ms
+
+    desk.app.storage.join(Pool("p", "far", 7, now_ms(), (), 2), lease=desk.app.lease - 20)
+    assert "Heard from 20 s ago" in text_of(desk.page("/workers"))
+    desk.app.storage.join(Pool("p", "far", 7, now_ms(), (), 2), lease=desk.app.lease + 90)
+    assert "lease ends in" in text_of(desk.page("/workers"))

@@ -6,6 +6,7 @@ from flask import Blueprint, render_template
 
 from queuectl.api.model import State
 from queuectl.core.filters import faults
+from queuectl.web import tails
 from queuectl.web.site import site
 
 GROUPS = 100
@@ -22,5 +23,6 @@ def index() -> str:
         groups=groups[:GROUPS],
         more=len(groups) > GROUPS,
         whole=whole,
+        says=tails.failed(storage, [group.latest for group in groups[:GROUPS]]),
         total=sum(stat.counts.get(State.DEAD, 0) for stat in storage.stat()),
     )

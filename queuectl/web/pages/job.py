@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 
 from queuectl.api.errors import NotFound, WrongState
-from queuectl.api.model import FINISHED, State
+from queuectl.api.model import FINISHED, State, fault_of
 from queuectl.core.outputs import PIECE, STREAMS, Live, stored
 from queuectl.core.shapes import masked, why_waiting
 from queuectl.web.site import queue, site
@@ -67,6 +67,8 @@ def show(id: str) -> str:
         running=running,
         windows=windows,
         life=timeline(job, history, now),
+        stretches=stretches(job, history, now),
+        fault=fault_of(job.spec.command, job.reason) if job.state is State.DEAD else "",
         cli=cli_of(job),
         finished=job.state in FINISHED,
     )
@@ -157,31 +159,53 @@ def act(id: str, action: str) -> ResponseReturnValue:
     return redirect(url_for("job.show", id=id))
 
 
-def timeline(job: Job, history: History, now: int) -> list[Span]:
+class Stretch(NamedTuple):
+    """Part of a job's life."""
+
+    kind: str  # wait, or what an attempt made of the job
+    start: int
+    end: int
+    said: str
+
+
+def life_of(job: Job, history: History, now: int) -> list[Stretch]:
     """From enqueued to now, or to its end: waits and attempts."""
-    spans: list[tuple[str, int, int, str]] = []
+    found: list[Stretch] = []
     at = job.created_at
     for attempt in history.attempts:
         outcome = attempt.outcome
         if not outcome.started_at:
             continue
-        spans.append(("wait", at, outcome.started_at, "waited"))
+        found.append(Stretch("wait", at, outcome.started_at, "waited"))
         said = outcome.detail or outcome.kind.value
         kind = attempt.state.value if attempt.state is not State.PENDING else "lost"
-        spans.append((kind, outcome.started_at, outcome.ended_at, f"attempt {attempt.number}: {said}"))
+        found.append(Stretch(kind, outcome.started_at, outcome.ended_at, f"attempt {attempt.number}: {said}"))
         at = outcome.ended_at
     if job.state is State.PROCESSING:
-        spans.append(("wait", at, job.updated_at, "waited"))
-        spans.append(("processing", job.updated_at, now, f"attempt {job.attempts}: runs"))
+        found.append(Stretch("wait", at, job.updated_at, "waited"))
+        found.append(Stretch("processing", job.updated_at, now, f"attempt {job.attempts}: runs"))
     elif job.state not in FINISHED:
-        spans.append(("wait", at, now, "waits"))
-    if not spans:
+        found.append(Stretch("wait", at, now, "waits"))
+    return found
+
+
+def timeline(job: Job, history: History, now: int) -> list[Span]:
+    """A job's life as a bar."""
+    found = life_of(job, history, now)
+    if not found:
         return []
-    begin, end = spans[0][1], max(spans[-1][2], spans[0][1] + 1)
-    return _shares(spans, begin, end)
+    return _shares(found, found[0].start, max(found[-1].end, found[0].start + 1))
 
 
-def _shares(spans: list[tuple[str, int, int, str]], begin: int, end: int) -> list[Span]:
+def stretches(job: Job, history: History, now: int) -> list[tuple[str, int]]:
+    """How long it was what in all, in milliseconds."""
+    sums: dict[str, int] = {}
+    for stretch in life_of(job, history, now):
+        sums[stretch.kind] = sums.get(stretch.kind, 0) + max(0, stretch.end - stretch.start)
+    return list(sums.items())
+
+
+def _shares(spans: list[Stretch], begin: int, end: int) -> list[Span]:
     """As shares of the whole; what is short is still wide enough to be seen."""
     widths = [max(0.0, (stop - start) / (end - begin)) for _, start, stop, _ in spans]
     widths = [max(width, 0.012) if kind != "wait" else width for width, (kind, *_) in zip(widths, spans, strict=True)]

@@ -11,6 +11,7 @@ from queuectl.api.model import Action, State, Where
 from queuectl.core import filters
 from queuectl.core.jobqueue import STEP
 from queuectl.core.shapes import counts_of
+from queuectl.web import tails
 from queuectl.web.batches import Batch
 from queuectl.web.door import inside
 from queuectl.web.site import queue, site
@@ -46,6 +47,7 @@ def index() -> ResponseReturnValue:
     except BadInput as error:
         problem = str(error)
     shown = asked.where.states or ()
+    stats = site().storage.stat()
     return render_template(
         "jobs.html",
         query=query,
@@ -53,7 +55,9 @@ def index() -> ResponseReturnValue:
         page=page,
         asked=asked,
         after=request.args.get("after"),
-        counts=counts_of(site().storage.stat()),
+        says=tails.failed(site().storage, page.jobs) if page else {},
+        counts=counts_of(stats),
+        queue_names=[stat.name for stat in stats[:50]],
         tab=shown[0].value if len(shown) == 1 else "",
         rest=without_state(query),
     ), (400 if problem else 200)

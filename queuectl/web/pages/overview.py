@@ -14,6 +14,7 @@ from queuectl.core.figures import RUNS, summary
 from queuectl.core.plugins import guarded
 from queuectl.core.rundir import list_workers
 from queuectl.core.shapes import counts_of, worker_shape
+from queuectl.web import tails
 from queuectl.web.charts import throughput
 from queuectl.web.site import site
 from queuectl.web.words import now_ms
@@ -21,7 +22,7 @@ from queuectl.web.words import now_ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from queuectl.api.model import QueueStat
+    from queuectl.api.model import Job, Pool, QueueStat
     from queuectl.api.storage import Storage
     from queuectl.core.figures import Slot
 
@@ -29,6 +30,9 @@ HOUR = 3_600_000
 #: name -> (span, slots)
 RANGES = {"1h": (HOUR, 60), "24h": (24 * HOUR, 48), "7d": (168 * HOUR, 84)}
 FAILURES_LOOKED_AT = 200
+QUEUES_SHOWN, RUNNING_SHOWN = 8, 6
+#: Minutes that a rate is of.
+RATE_MINUTES = 5
 
 blueprint = Blueprint("overview", __name__)
 
@@ -40,11 +44,17 @@ def show() -> str:
     chosen = chosen_range(request.args.get("range"))
     slots = site().past.slots(storage, now, *RANGES[chosen])
     stats = storage.stat()
-    workers = [worker_shape(w) for w in list_workers(site().app.run_dir) if w.alive]
+    run_dir = site().app.run_dir
+    workers = [worker_shape(w) for w in list_workers(run_dir) if w.alive]
+    pools = [pool for pool in storage.pools() if pool.lease_until > now]
     return render_template(
         "overview.html",
         counts=counts_of(stats),
         stats=stats,
+        busiest=sorted(stats, key=importance)[:QUEUES_SHOWN],
+        rates=rates(storage, now),
+        unserved=unserved(stats, pools),
+        running=tails.running(run_dir, storage.find(Where(states=(State.PROCESSING,)), limit=RUNNING_SHOWN).jobs),
         oldest=oldest_due(stats),
         ranges=list(RANGES),
         chosen=chosen,
@@ -52,7 +62,8 @@ def show() -> str:
         wait=summary(merged(slots, "wait")),
         run=summary(merged(slots, *RUNS)),
         workers=workers,
-        pools=[pool for pool in storage.pools() if pool.lease_until > now],
+        pools=pools,
+        State=State,
         upcoming=storage.find(Where(states=(State.PENDING,)), limit=6).jobs,
         failing=failing(storage),
         panels=_panels(),
@@ -67,6 +78,31 @@ def oldest_due(stats: Sequence[QueueStat]) -> QueueStat | None:
     """The queue whose oldest due job is the oldest of all."""
     due = [stat for stat in stats if stat.oldest_due is not None]
     return min(due, key=lambda stat: stat.oldest_due or 0, default=None)
+
+
+def importance(stat: QueueStat) -> tuple[int, int, str]:
+    """What sorts queues so that those where something goes on come first."""
+    waits = sum(stat.counts.get(state, 0) for state in (State.PENDING, State.PROCESSING, State.FAILED))
+    return -waits, -stat.runs, stat.name
+
+
+def unserved(stats: Sequence[QueueStat], pools: Sequence[Pool]) -> list[QueueStat]:
+    """Queues that have due jobs, are open, and are looked at by no pool."""
+    if not pools or any(not pool.queues for pool in pools):
+        return []
+    served = {name for pool in pools for name in pool.queues}
+    return [stat for stat in stats if stat.ready and not stat.paused and stat.name not in served]
+
+
+def rates(storage: Storage, now: int) -> dict[str, float]:
+    """Attempts that ended by themselves in a minute, by queue: of the latest minutes that are over."""
+    latest = list(site().past.read(storage, now, *RANGES["1h"]).values())[-1 - RATE_MINUTES : -1]
+    found: Counter[str] = Counter()
+    for measured in latest:
+        for name, measures in measured.items():
+            if name is not None:
+                found[name] += sum(sum(measures.get(measure, {}).values()) for measure in RUNS)
+    return {name: n / RATE_MINUTES for name, n in found.items()}
 
 
 def merged(slots: Sequence[Slot], *measures: str) -> Counter[int]:
@@ -84,17 +120,22 @@ class Failing(NamedTuple):
     reason: str
     n: int
     id: str  # of the latest
+    says: str = ""
 
 
 def failing(storage: Storage) -> list[Failing]:
     """What fails most among the latest jobs that failed or died: alike but for their numbers is the same."""
     found: dict[str, Failing] = {}
+    latest: dict[str, Job] = {}
     for state in (State.DEAD, State.FAILED):
         for job in storage.find(Where(states=(state,)), limit=FAILURES_LOOKED_AT).jobs:
             fault = fault_of(job.spec.command, job.reason)
             known = found.get(fault, Failing(job.spec.command, job.reason, 0, job.id))
             found[fault] = known._replace(n=known.n + 1)
-    return sorted(found.values(), key=lambda failing: -failing.n)[:5]
+            latest.setdefault(job.id, job)
+    most = sorted(found.values(), key=lambda failing: -failing.n)[:5]
+    says = tails.failed(storage, [latest[each.id] for each in most])
+    return [each._replace(says=says.get(each.id, "")) for each in most]
 
 
 def _panels() -> list[tuple[str, str, Markup | None, str]]:

@@ -11,7 +11,7 @@ from queuectl.api.model import State
 from queuectl.core.figures import RUNS, summary
 from queuectl.core.specs import check_queue
 from queuectl.web.charts import spark
-from queuectl.web.pages.overview import RANGES, merged
+from queuectl.web.pages.overview import RANGES, merged, rates
 from queuectl.web.past import of_queue
 from queuectl.web.site import queue, site
 from queuectl.web.words import now_ms
@@ -34,7 +34,7 @@ def index() -> str:
         slots = of_queue(past, stat.name)
         run = summary(merged(slots, *RUNS))
         drawn[stat.name] = (spark([slot.count(*RUNS) for slot in slots]), run["p95"])
-    return render_template("queues.html", stats=stats, drawn=drawn, State=State)
+    return render_template("queues.html", stats=stats, drawn=drawn, rates=rates(storage, now), State=State)
 
 
 @blueprint.post("/queues/<name>/pause")

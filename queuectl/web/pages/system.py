@@ -44,6 +44,7 @@ def _page(findings: list[Finding] | None) -> str:
         values=values,
         problem=problem,
         storage=app.config.main.storage,
+        sizes=app.storage.sizes(),
         identity=app.storage.identity,
         home=app.home,
         abilities=sorted(ability.value for ability in app.storage.abilities),

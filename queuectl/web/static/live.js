@@ -189,6 +189,11 @@
       const n = boxes.filter((box) => box.checked).length;
       document.getElementById("ticked").textContent = n ? `${n} ticked` : "";
     }
+    if (event.target.id === "tick-all") {
+      const boxes = [...document.querySelectorAll("input[type=checkbox][name=id]")];
+      for (const box of boxes) box.checked = event.target.checked;
+      document.getElementById("ticked").textContent = event.target.checked ? `${boxes.length} ticked` : "";
+    }
     const copy = event.target.closest("[data-copy]");
     if (copy) {
       const text = document.getElementById(copy.dataset.copy).textContent;
