@@ -16,7 +16,8 @@ from flask import Blueprint, Response, json, request
 
 from queuectl.api.errors import BadInput, NotFound, QueueCTLError
 from queuectl.api.model import FINISHED, State
-from queuectl.core.outputs import PIECE, STREAMS, Live
+from queuectl.api.storage import Ability
+from queuectl.core.outputs import PIECE, STREAMS, WATCH_EVERY, WATCHED, Live
 from queuectl.core.rundir import list_workers
 from queuectl.web.site import queue, site
 from queuectl.web.words import output_text
@@ -250,13 +251,14 @@ def _output(
 
 
 class Tail:
-    """The end of an attempt's output, wherever it is: in its worker's files, or kept by the storage."""
+    """The end of an attempt's output: in its worker's files here, shown by its pool elsewhere, or kept."""
 
     def __init__(self, found: Queue, id: str, attempt: int, offsets: dict[str, int]) -> None:
         self._queue = found
         self._id = id
         self._attempt = attempt
         self._live: Live | None = None
+        self._watched_at = -WATCH_EVERY
         self.offsets = offsets
         self.over = False
 
@@ -269,13 +271,24 @@ class Tail:
         for stream in STREAMS:
             offset = self.offsets[stream]
             if running:
-                data = self._live.read_at(stream, offset, PIECE) if self._live is not None else b""
+                data = self._live.read_at(stream, offset, PIECE) if self._live is not None else self._shown(stream)
             else:
                 data = self._queue.app.storage.read_output(self._id, self._attempt, stream, offset, PIECE)
             if data:
                 self.offsets[stream] += len(data)
                 yield stream, data
         self.over = not running and (job.attempts >= self._attempt or job.state in FINISHED)
+
+    def _shown(self, stream: str) -> bytes:
+        """What its pool on another host shows, if the storage can pass it on; it is asked again before it forgets."""
+        storage = self._queue.app.storage
+        if Ability.LIVE not in storage.abilities:
+            return b""
+        if time.monotonic() - self._watched_at >= WATCH_EVERY:
+            self._watched_at = time.monotonic()
+            storage.watch(self._id, hold=WATCHED)
+        self.offsets[stream], data = storage.shown_output(self._id, self._attempt, stream, self.offsets[stream])
+        return data
 
     def event(self, stream: str, data: bytes) -> str:
         id = "-".join(str(self.offsets[stream]) for stream in STREAMS)

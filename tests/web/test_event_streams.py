@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 import time
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from desk import Served
@@ -109,3 +111,22 @@ def test_a_log_stream_goes_on_where_it_was(served: Served) -> None:
     for bad in ("stdout=x", "stdout=-1", "stdout=" + "9" * 30):
         assert status_of(served, f"/jobs/log/follow?{bad}")[0] == 400
     assert status_of(served, "/jobs/nobody/follow")[0] == 404
+
+
+def test_a_log_of_another_host_is_what_its_pool_shows(tmp_path: Path) -> None:
+    """Where the storage can pass it on: whoever reads asks the pool to show it, and goes on behind what is gone."""
+    from queuectl.testing.memory import MemoryStorage
+    from queuectl.testing.subjects.subject import NOW, put_one, take_one
+    from queuectl.web.live import Tail
+
+    storage = MemoryStorage()
+    id = put_one(storage, now=NOW)
+    claim = take_one(storage)
+    app = SimpleNamespace(storage=storage, run_dir=str(tmp_path))
+    queue: Any = SimpleNamespace(app=app, get=lambda id: storage.get([id])[0])
+    tail = Tail(queue, id, 1, {"stdout": 0, "stderr": 0})
+    assert not list(tail.read()) and not tail.over
+    assert storage.heartbeat("pool", (), lease=60).watched == (id,)
+    storage.show_output(claim.job, 1, "stdout", 500, b"from far away\n")
+    assert list(tail.read()) == [("stdout", b"from far away\n")]
+    assert tail.offsets == {"stdout": 514, "stderr": 0} and not list(tail.read())
