@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -16,11 +17,14 @@ import pytest
 
 from queuectl.api.model import State
 from queuectl.core import schema, shapes, specs
+from queuectl.testing.kit.proving import CLAIMS
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import guarantees  # noqa: E402  (tools/guarantees.py)
-import reference  # noqa: E402  (tools/reference.py)
+import hooks  # noqa: E402  (tools/hooks.py)
+import reference  # noqa: E402
+import suites  # noqa: E402
 
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("plugins/*.md")]
@@ -62,9 +66,36 @@ def test_every_option_has_a_help() -> None:
     assert not missing, ", ".join(missing)
 
 
-def test_every_hook_says_who_calls_it() -> None:
-    missing = [name for name, hook in reference.hooks() if "alled" not in (hook.__doc__ or "")]
+def test_every_hook_says_who_calls_it_with_what_and_since_when_and_shows_an_example() -> None:
+    missing = []
+    for name, hook in hooks.hooks():
+        contract = hooks.contract_of(hook)
+        missing += [
+            f"{name}: {part}" for part in ("called", "raising", "since", "example") if not getattr(contract, part)
+        ]
+        said = set(re.findall(r"\*(\w+)\*", " ".join(contract.body)))
+        missing += [f"{name}: *{argument}*" for argument in inspect.signature(hook).parameters if argument not in said]
+        if f"def {name}(" not in contract.example:
+            missing.append(f"{name}: an example that implements it")
+    assert not missing, "not in its docstring: " + ", ".join(missing)
+
+
+def test_every_test_of_a_suite_says_what_it_demands() -> None:
+    missing = [
+        row.name
+        for module, suite in suites.SUITES.values()
+        for part in suites.subjects(module, suite)
+        for row in part.rows
+        if not row.demand
+    ]
     assert not missing, ", ".join(missing)
+
+
+def test_every_word_of_a_suite_that_an_author_may_set_can_be_claimed() -> None:
+    for module, suite in suites.SUITES.values():
+        knobs = [knob for part in suites.subjects(module, suite) for knob in part.knobs]
+        assert [name for name, _, about in knobs if not about] == []
+        assert {name for name, _, _ in knobs} == set(CLAIMS[module]), f"{suite} and queuectl.testing.kit.proving"
 
 
 # --- Written by hand ----------------------------------------------------------------------------

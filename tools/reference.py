@@ -21,9 +21,12 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
 import click  # noqa: E402
+from contracts import contracts_page  # noqa: E402
 from guarantees import guarantees_page  # noqa: E402
+from hooks import hooks_page  # noqa: E402
+from suites import suites_page  # noqa: E402
 
-from queuectl.api import errors, hookspecs  # noqa: E402
+from queuectl.api import errors  # noqa: E402
 from queuectl.api.providers import REQUIRED, Option, Provider  # noqa: E402
 from queuectl.cli import COMMANDS, group  # noqa: E402
 from queuectl.core import plugins, schema  # noqa: E402
@@ -220,28 +223,6 @@ def default_of(option: Option) -> str:
     return f"`{option.default:g}`" if isinstance(option.default, float) else f"`{option.default}`"
 
 
-# --- Hooks --------------------------------------------------------------------------------------
-
-
-def hooks_page() -> str:
-    """Every hook, in the order of ``hookspecs.py``, with its contract."""
-    lines = ["# Hooks", "", MADE, inspect.cleandoc(hookspecs.__doc__ or "").replace("``", "`"), ""]
-    for name, function in hooks():
-        signature = inspect.signature(function)
-        words = ", ".join(f"{p.name}: {p.annotation}" for p in signature.parameters.values())
-        lines += [f"## {name}", "", "```python", f"def {name}({words}) -> {signature.return_annotation}", "```", ""]
-        lines += [inspect.cleandoc(function.__doc__ or "").replace("``", "`"), ""]
-    return "\n".join(lines)
-
-
-def hooks() -> list[tuple[str, Callable[..., object]]]:
-    return [
-        (name, value)
-        for name, value in vars(hookspecs).items()
-        if name.startswith("queuectl_") and inspect.isfunction(value)
-    ]
-
-
 # --- Exit codes ---------------------------------------------------------------------------------
 
 OTHER_CODES = {
@@ -290,7 +271,9 @@ def first_line(kind: type[errors.QueueCTLError]) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "config.md": config_page,
-    "hooks.md": hooks_page,
+    "hooks.md": lambda: hooks_page(MADE),
+    "contracts.md": lambda: contracts_page(MADE),
+    "suites.md": lambda: suites_page(MADE),
     "exit-codes.md": exit_page,
     "guarantees.md": lambda: guarantees_page(MADE),
 }

@@ -78,6 +78,12 @@ class Program:
             self._queue = Queue(self.app)
         return self._queue
 
+    def choose(self, *, config_file: str | None = None, db: str | None = None) -> None:
+        """Take a global option. What was opened by others, to find the commands of plugins, is closed again."""
+        self.close()
+        self.config_file = config_file if config_file is not None else self.config_file
+        self.db = db if db is not None else self.db
+
     def close(self) -> None:
         """Close what was opened. Idempotent."""
         app, self._app, self._queue = self._app, None, None

@@ -28,12 +28,12 @@ EXAMPLES = """\
 
 def _take_config(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        ctx.find_root().ensure_object(Program).config_file = value
+        ctx.find_root().ensure_object(Program).choose(config_file=value)
 
 
 def _take_db(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        ctx.find_root().ensure_object(Program).db = value
+        ctx.find_root().ensure_object(Program).choose(db=value)
 
 
 def _global_options() -> list[click.Option]:
@@ -41,6 +41,7 @@ def _global_options() -> list[click.Option]:
         click.Option(
             ["--config"],
             metavar="FILE",
+            is_eager=True,  # before --help, which lists the commands of its plugins
             expose_value=False,
             callback=_take_config,
             help="Configuration file to use instead of the nearest queuectl.toml.",
@@ -48,6 +49,7 @@ def _global_options() -> list[click.Option]:
         click.Option(
             ["--db"],
             metavar="PATH",
+            is_eager=True,
             expose_value=False,
             callback=_take_db,
             help="SQLite database to use, whatever the configuration says.",

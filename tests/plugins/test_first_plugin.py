@@ -1,4 +1,4 @@
-"""The page on writing plugins shows a plugin and its tests: taken as they stand, the tests pass."""
+"""The pages on writing and testing plugins show a plugin and its tests: taken as they stand, the tests pass."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs" / "howto" / "write-a-plugin.md"
+PAGES = [ROOT / "docs" / "howto" / f"{name}.md" for name in ("write-a-plugin", "test-a-plugin")]
 
 
-def test_the_plugin_of_the_page_passes_the_tests_of_the_page(tmp_path: Path) -> None:
-    blocks = re.findall(
-        r"^```python\n# ([a-z_]+\.py)\b[^\n]*\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S
-    )
-    files = dict(blocks)
+def test_the_plugin_of_the_pages_passes_the_tests_of_the_pages(tmp_path: Path) -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    files = dict(re.findall(r"^```python\n# ([a-z_]+\.py)\b[^\n]*\n(.*?)^```", text, re.M | re.S))
     assert {"conftest.py", "ladder.py", "test_ladder.py"} <= files.keys()
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")

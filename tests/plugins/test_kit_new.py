@@ -12,7 +12,7 @@ import pytest
 from fresh import ROOT, Environment
 from place import Place
 
-from queuectl.cli.plugins import KINDS
+from queuectl.cli.plugin_kit import KINDS
 from queuectl.testing.kit import scaffold
 
 

@@ -13,8 +13,9 @@ from .subject import OpenStorage, Subject
 class ModelTests(Subject):
     """Random calls by several pools, with deaths and clock jumps. Needs hypothesis, and the fixture ``new_storage``."""
 
-    #: How many random lives, and how many calls in each at most.
+    #: How many random lives.
     model_examples: ClassVar[int] = 100
+    #: How many calls in each of them at most.
     model_steps: ClassVar[int] = 50
     #: The same lives each time; False: others each time.
     model_seeded: ClassVar[bool] = True
