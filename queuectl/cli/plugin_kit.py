@@ -87,15 +87,15 @@ def check(
 ) -> None:
     """Prove that a plugin keeps its contracts: NAME is a plugin, its distribution, or a file.
 
-    It is loaded, its hooks and options are looked at, and each component it offers goes through the suite of its kind
-    (queuectl.testing), which needs pytest. Exits with 1 if anything fails. Tests of a storage make storages of their
-    own: options that are paths lie in a new folder; in other options {fresh} stands for a word that is new each time.
-
     \b
       queuectl plugins check fair-share
       queuectl plugins check ./exit_codes.py
       queuectl plugins check redis --set prefix={fresh} --set url=redis://127.0.0.1:6379/5
       queuectl plugins check docker --claim here=false --set image=debian:stable-slim
+
+    It is loaded, its hooks and options are looked at, and each component it offers goes through the suite of its kind
+    (queuectl.testing), which needs pytest. Exits with 1 if anything fails. Tests of a storage make storages of their
+    own: options that are paths lie in a new folder; in other options {fresh} stands for a word that is new each time.
     """
     from queuectl.cli import COMMANDS
     from queuectl.core.plugins import OFFERS

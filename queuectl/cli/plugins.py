@@ -71,6 +71,7 @@ def _shape(plugin: Plugin) -> dict[str, Any]:
             for offer in offers
         ],
         "hooks": plugin.hooks,
+        "deprecated": plugin.notices,
         "error": plugin.error or None,
     }
 
@@ -135,6 +136,7 @@ def _page(program: Program, plugin: Plugin) -> str:
         lines.extend(f"    {_option_line(option)}" for option in own)
     if plugin.hooks:
         lines.append(f"  hooks: {', '.join(plugin.hooks)}")
+    lines.extend(f"  {notice}" for notice in plugin.notices)
     if plugin.error:
         lines.append(f"  not loaded: {plugin.error}")
         lines.extend(f"    {line}" for line in plugin.trace.rstrip().splitlines())

@@ -128,6 +128,10 @@ def _plugins(app: App) -> Iterator[Finding]:
             f"queuectl plugins info {plugin.name}",
             "plugins",
         )
+    for plugin in plugins:
+        for notice in plugin.notices if plugin.active else ():
+            text = f"plugin {plugin.name} ({plugin.origin}): {notice}"
+            yield Finding("warning", text, "ask for a newer version of the plugin", "plugins")
     if not failed:
         active = sum(plugin.state == "active" for plugin in plugins)
         yield Finding("ok", f"{active} of {len(plugins)} plugins are active, none has failed", id="plugins")

@@ -179,6 +179,7 @@ class Plugin:
         self.trace = ""
         self.offers: dict[str, list[Provider[Any]]] = {kind: [] for kind in OFFERS}
         self.hooks: list[str] = []
+        self.notices: list[str] = []  # what it uses that is deprecated
 
     @property
     def state(self) -> str:
@@ -222,6 +223,8 @@ class Plugin:
         if self.source != "built-in" and (complaint := hook_complaint(loaded)):
             return complaint
         self.hooks = sorted({hook for hook, _ in implementations(loaded)})
+        if self.source != "built-in":
+            self.notices = list(_notices(loaded))
         for kind, hook in OFFERS.items():
             for function in (f for name, f in implementations(loaded) if name == hook):
                 result = function()
@@ -278,6 +281,14 @@ def hook_complaint(loaded: Any) -> str:
         if name in specs and ours and not hasattr(function, MARK):
             return f"{name} is not marked with @hookimpl"
     return ""
+
+
+def _notices(loaded: Any) -> Iterator[str]:
+    """What a plugin uses that is deprecated."""
+    from .deprecated import notices
+
+    for hook, function in implementations(loaded):
+        yield from notices(hook, _arguments(function))
 
 
 def hook_functions() -> dict[str, Callable[..., Any]]:

@@ -45,6 +45,8 @@ def _hooks(plugin: Plugin) -> Iterator[Finding]:
         yield Finding("error", "it implements no hook", "mark a function with @hookimpl", "hooks")
     else:
         yield Finding("ok", f"it implements {enumeration(plugin.hooks)}", id="hooks")
+    for notice in plugin.notices:
+        yield Finding("warning", notice, id="deprecated")
 
 
 # --- Offers -------------------------------------------------------------------------------------
