@@ -26,6 +26,7 @@ STARTED = "STARTED"  # worker → pool: [STARTED, job, attempt, ident, started_a
 STOP = "STOP"  # pool → worker: [STOP, job, attempt, why, force]
 DONE = "DONE"  # worker → pool: [DONE, job, attempt, outcome, verdict, delay, decided, size]; body: stdout, stderr
 ACK = "ACK"  # pool → worker: [ACK, job, attempt]; the settlement is committed: forget it
+LEASED = "LEASED"  # pool → worker: [LEASED, moment]; the pool's lease was renewed then, by the monotonic clock
 ADOPT = "ADOPT"  # pool → worker: [ADOPT, pool, protocol]; the first word to a worker's named socket, answered by HI
 QUIT = "QUIT"  # pool → worker: end when nothing is in hand
 

@@ -83,6 +83,7 @@ class Crew:
         self._stillborn = 0
         self._birth_at = 0.0
         self._keeper: KeeperLink | None = None
+        self._leased_at = time.monotonic()
 
     def close(self) -> None:
         """Let everybody go: workers end when they hold nothing, the keeper when they are gone."""
@@ -91,6 +92,22 @@ class Crew:
             peer.channel.close()
         if self._keeper is not None:
             self._keeper.close()
+
+    # -- the lease ------------------------------------------------------------------------------------
+
+    def renewed(self, moment: float) -> None:
+        """The pool's lease was renewed at *moment*: a job handed over from now on runs under it."""
+        self._leased_at = moment
+
+    def tell_renewed(self) -> None:
+        """Let the workers that run jobs know, where other hosts wait for the lease to run out."""
+        for peer in self.peers.values() if self.setup.alone is not None else ():
+            if peer.claim is not None and not peer.reported:
+                self._tell_renewed(peer)
+
+    def _tell_renewed(self, peer: Peer) -> None:
+        peer.channel.send(words.LEASED, self._leased_at)
+        self._watch(peer)
 
     # -- births ---------------------------------------------------------------------------------------
 
@@ -168,6 +185,8 @@ class Crew:
                 peer.kill_at = FAR
                 if not peer.adopted:
                     self._stillborn = 0
+                elif self.setup.alone is not None:
+                    self._tell_renewed(peer)
             self._hear_out(peer, head, body)
         if peer.channel.closed and peer.gone_at is None:
             self._poll.unregister(peer.channel.fileno())
@@ -198,6 +217,8 @@ class Crew:
         patience = SILENCE * self.lease if limit is None else limit + settings.grace + BACKSTOP
         peer.claim = claim
         peer.kill_at = time.monotonic() + patience
+        if self.setup.alone is not None:
+            peer.channel.send(words.LEASED, self._leased_at)
         peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff)
         reached("pool.job-sent")
         if peer.channel.wants_write:

@@ -67,6 +67,7 @@ if sys.platform == "win32":
 LOOK_EVERY = 1.0  # an idle pool asks so often whether something has changed, should a wake-up have been lost
 MINUTE = 60.0  # no known moment is waited for longer than this at a stretch
 CLOCK_SET = 1.0  # the wall clock has been set, or the machine has slept, if it is off by more than this many seconds
+BEATS = 5  # heartbeats in a lease, at least
 RETRY_FIRST, RETRY_LONGEST = 0.1, 10.0  # seconds between tries of a storage that cannot be used
 
 
@@ -501,6 +502,7 @@ class Pool:
                 settlements = tuple([self._addressed(entry) for entry in batch])
             turn = Turn(self.id, settlements, want, self.ledger.ceilings(), lease=self.options.lease)
             reached("pool.before-exchange")
+            began = time.monotonic()
             answer = self.storage.exchange(turn)
         except StorageError as error:
             self._later(now, error)
@@ -508,6 +510,7 @@ class Pool:
         if self._retries:
             self.log("the storage answers again")
             self._retries = 0
+        self.crew.renewed(began)
         self._looked = self._looked or want > 0
         if answer.claims:
             reached("pool.claimed")
@@ -628,7 +631,8 @@ class Pool:
     # -- news from elsewhere --------------------------------------------------------------------------
 
     def _heartbeat(self, now: float) -> None:
-        self._beat_at = now + self.options.heartbeat
+        self._beat_at = now + min(self.options.heartbeat, self.options.lease / BEATS)
+        began = time.monotonic()
         held = [Held(claim.job.id, claim.token) for claim in self.ledger.held.values()]
         try:
             pulse = self.storage.heartbeat(self.id, held, lease=self.options.lease)
@@ -636,6 +640,8 @@ class Pool:
             self._later(now, error)
             return
         reached("pool.beat")
+        self.crew.renewed(began)
+        self.crew.tell_renewed()
         for id in pulse.lost:
             self._disown(id)
         if not self.takeover.owns_up_to(pulse.found) and pulse.found:

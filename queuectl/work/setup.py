@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
-#: On a storage that other hosts share, a worker without a pool has ended its job so long before it could be given away.
-ALONE_MARGIN = 5.0
+#: On a storage that other hosts share, a worker that is not renewed has ended its job so long before it could be given
+#: away. It begins to end it no earlier than after this part of a lease: a job that is slow to end is killed in time.
+ALONE_MARGIN, ALONE_LEAST = 5.0, 0.6
 
 
 class Setup(NamedTuple):
@@ -32,11 +33,12 @@ class Setup(NamedTuple):
     hooks: bool  # whether a plugin has something to say about attempts
     hidden: list[str]  # names of environment variables that hold our secrets
     cgroup: str | None
-    alone: float | None  # seconds a job may run on without a pool; None: until it is done
+    alone: float | None  # seconds a job may run on after its pool's lease was renewed; None: until it is done
     limit: int
     head: int
     tail: int
     warm_up: list[list[Any]]  # built-in components that every worker will need: kind and recipe
+    lease: float = 0.0  # seconds after which another host may be given the job; 0: none ever is
 
 
 def make_setup(app: App, pool: str, limits: Limits, lease: float) -> Setup:
@@ -51,6 +53,7 @@ def make_setup(app: App, pool: str, limits: Limits, lease: float) -> Setup:
         hidden=list(app.hidden_environment),
         cgroup=trees.cgroup_base(),
         alone=_alone(app, lease),
+        lease=0.0 if _alone(app, lease) is None else lease,
         limit=limits.limit,
         head=limits.head,
         tail=limits.tail,
@@ -69,13 +72,13 @@ def recipes_of(app: App) -> list[tuple[str, Recipe]]:
 
 
 def _alone(app: App, lease: float) -> float | None:
-    """How long a worker may go on without a pool: on a storage that other hosts share, until just before its job could
-    be given away; else as long as its lock tells that it lives."""
+    """How long a worker may go on unless its pool's lease is renewed: on a storage that other hosts share, until just
+    before its job could be given away; else as long as its lock tells that it lives."""
     from queuectl.api.storage import Ability
 
     if Ability.MULTI_HOST not in app.storage.abilities:
         return None
-    return max(1.0, lease - app.config.jobs.grace - ALONE_MARGIN)
+    return max(ALONE_LEAST * lease, lease - app.config.jobs.grace - ALONE_MARGIN)
 
 
 def warm_up(setup: Setup) -> None:

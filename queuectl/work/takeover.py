@@ -96,7 +96,7 @@ class Takeover:
         names = frozenset(record.id for record in dead)
         if now >= self._inherit_at:
             self._end_trees(None)
-            self._inherit_at = now + INHERIT_EVERY
+            self._inherit_at = now + min(INHERIT_EVERY, self.lease / 2)
             self._inherit(records)
         if names - self._suspects:
             # A dying process closes its lock and its sockets one after the other: look twice before believing it.

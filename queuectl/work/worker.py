@@ -62,7 +62,7 @@ class Worker:
         self.id = id
         self.channel = Channel(sock)
         self._alone = False  # no pool to report to
-        self._alone_since = 0.0
+        self._leased_at = time.monotonic()  # when its pool's lease was last renewed, as far as it was told
         self._terminated = False
         self._quit = False
         self._inbox: list[list[Any]] = []  # heard, and not yet obeyed
@@ -133,6 +133,8 @@ class Worker:
                 self._forget()
         elif word == words.QUIT:
             self._quit = True
+        elif word == words.LEASED:
+            self.renew(head[1])
 
     def _hear(self) -> None:
         """Put what the pool has said into the inbox, and let a new pool in."""
@@ -144,14 +146,24 @@ class Worker:
         self._inbox += [head for head, _body in self.channel.receive()]
         if self.channel.closed:
             self._alone = True
-            self._alone_since = time.monotonic()
             self._poll.unregister(self.channel.fileno())
 
     # -- adoption -----------------------------------------------------------------------------
 
-    def overstays(self, now: float) -> bool:
-        """Whether it has been without a pool for so long that another host may be given its job."""
-        return self._alone and self.setup.alone is not None and now > self._alone_since + self.setup.alone
+    def renew(self, moment: float) -> None:
+        """Its pool's lease was renewed at a moment of the monotonic clock, which this host's processes share."""
+        self._leased_at = min(moment, time.monotonic())
+
+    @property
+    def overstays_at(self) -> float:
+        """When its job has to be ended, if nobody says before that the pool's lease was renewed: the pool is gone, cut
+        off from the storage or stopped, and another host may be given the job."""
+        return float("inf") if self.setup.alone is None else self._leased_at + self.setup.alone
+
+    @property
+    def given_away_at(self) -> float:
+        """When nothing of its job may be left."""
+        return float("inf") if self.setup.alone is None else self._leased_at + 0.9 * self.setup.lease
 
     def _answer_the_door(self) -> None:
         """Let a new pool in, if one has connected. The latest wins; one suitor at a time."""
@@ -370,6 +382,8 @@ class _Attempt:
                 while worker._inbox:
                     self._obey(worker._inbox.pop(0), handle)
                 moments = [self._trim_at, deadline, self._kill_at]
+                if self.why is None:
+                    moments.append(worker.overstays_at)
                 worker._wait(min(moment for moment in moments if moment is not None) - time.monotonic())
                 outcome = handle.collect()
                 if outcome is not None:
@@ -378,8 +392,8 @@ class _Attempt:
                 now = time.monotonic()
                 if worker._terminated and self.why is None:
                     self._stop(handle, OutcomeKind.INTERRUPTED, False)
-                if worker.overstays(now) and self.why is None:
-                    self._stop(handle, OutcomeKind.INTERRUPTED, False)
+                if now > worker.overstays_at:
+                    self._end_in_time(handle)
                 if deadline is not None and now >= deadline:
                     deadline = None
                     self._stop(handle, OutcomeKind.TIMEOUT, False)
@@ -397,6 +411,16 @@ class _Attempt:
             self._stop(handle, OutcomeKind(head[3]), head[4])
         elif head[0] == words.QUIT:
             self.worker._quit = True
+        elif head[0] == words.LEASED:
+            self.worker.renew(head[1])
+
+    def _end_in_time(self, handle: Handle) -> None:
+        """End the job before another host can be given it, whatever grace it has."""
+        if self.why is None:
+            self.worker.log(f"job {self.claim.job.id}: the storage was not reached in time, so it is ended here")
+            self._stop(handle, OutcomeKind.INTERRUPTED, False)
+        if self._kill_at is not None:
+            self._kill_at = min(self._kill_at, max(time.monotonic(), self.worker.given_away_at))
 
     def _stop(self, handle: Handle, why: OutcomeKind, force: bool) -> None:
         """Ask for the end; the first reason is the one that counts."""

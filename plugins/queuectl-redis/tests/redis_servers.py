@@ -95,7 +95,12 @@ class Server:
         ]  # fmt: skip
         log = open(self.folder / "log", "ab")  # noqa: SIM115 - the server's from now on
         self._process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self._user, group=self._user
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            user=None if self.prefix else self._user,
+            group=None if self.prefix else self._user,
         )
         log.close()
         until = time.monotonic() + DEADLINE
