@@ -209,8 +209,18 @@ class Storage(abc.ABC):
         raise NotSupported(f"{type(self).__name__} cannot group dead jobs")
 
     def resolve(self, prefix: str) -> Sequence[str]:
-        """Up to two ids given by users that start with *prefix*; two mean that it is ambiguous."""
-        return ()
+        """Up to two ids given by users that start with *prefix*; two mean that it is ambiguous. None for "".
+
+        The default looks at every job. A storage that can look among ids does so.
+        """
+        found: list[str] = []
+        cursor: str | None = None
+        while prefix and len(found) < 2:
+            page = self.find(limit=1000, cursor=cursor)
+            found += [job.id for job in page.jobs if job.spec.id is not None and job.id.startswith(prefix)]
+            if (cursor := page.cursor) is None:
+                break
+        return sorted(found)[:2]
 
     @abc.abstractmethod
     def history(self, id: str) -> History:
@@ -262,13 +272,15 @@ class Storage(abc.ABC):
     ) -> Sequence[Change]:
         """Cancel, retry or delete up to *limit* matching jobs; what changed, one audit row each.
 
-        CANCEL: waiting jobs become CANCELLED; PROCESSING ones are marked, and their pool hears of it. One that is
-        marked already is left alone.
-        RETRY: DEAD, CANCELLED, COMPLETED and FAILED jobs become PENDING, due now, with tries and losses 0; attempts
-        and history stay. One whose ``unique_key`` another unfinished job has is left alone.
+        CANCEL: waiting jobs become CANCELLED, for the ``reason`` "cancelled", or "cancelled by ACTOR" where there is
+        one; PROCESSING ones are marked, and their pool hears of it. One that is marked already is left alone.
+        RETRY: DEAD, CANCELLED, FAILED and COMPLETED jobs become PENDING, due now, with tries and losses 0 and no
+        ``reason``; attempts and history stay. One whose ``unique_key`` another unfinished job has is left alone.
         DELETE: removes jobs that are not PROCESSING, with their history and output.
         Jobs to which the action does not apply are left alone, not listed, and do not count towards *limit*. With
-        ``where.ids`` the changes come in the order given, else in that of ``find``. A ``cancelled`` or ``retried``
+        ``where.ids`` the changes come in the order given, with ``where.tags`` in that of ``find``, else in that of
+        ``find`` with the states that the action applies to: CANCEL PROCESSING, PENDING, FAILED; RETRY DEAD, CANCELLED,
+        FAILED, COMPLETED; DELETE COMPLETED, DEAD, CANCELLED, PENDING, FAILED. A ``cancelled`` or ``retried``
         event of each job that became so is stored as in ``enqueue``; a mark is not yet a cancellation.
         """
 

@@ -302,6 +302,12 @@ class StorageMachine(RuleBasedStateMachine):
         assert isinstance(answer, type) == isinstance(expected, type), (answer, expected)
         return answer, expected
 
+    def allowed(self, where: Where) -> Where:
+        """What a storage of these abilities may be asked for."""
+        if Ability.TAGS not in self.abilities:
+            where = where._replace(tags=None)
+        return where if Ability.FAULTS in self.abilities else where._replace(faults=None)
+
     def same(self, call: Callable[[Storage], Any]) -> Any:
         answer, expected = self.both(call)
         assert answer == expected, (answer, expected)
@@ -499,8 +505,7 @@ class StorageMachine(RuleBasedStateMachine):
     )
     def apply(self, action: Action, where: Where, limit: int, tell: bool, actor: str) -> None:
         routes = ROUTES if tell and Ability.OUTBOX in self.abilities else ()
-        if Ability.TAGS not in self.abilities:
-            where = where._replace(tags=None)
+        where = self.allowed(where)
         given: dict[str, Any] = {"actor": actor, "note": "n", "deliveries": routes, "limit": limit, "now": self.now}
         for change in self.same(lambda storage: _list(storage.apply(action, where, **given))):
             assert change.was is not State.PROCESSING or change.now is State.PROCESSING, "it takes its pool to end it"
@@ -608,8 +613,7 @@ class StorageMachine(RuleBasedStateMachine):
     @rule(where=where(seldom) | where(lambda strategy: st.none() | strategy), limit=st.integers(1, 3))
     def find(self, where: Where, limit: int) -> None:
         """Page by page; a page may be short, together they are all."""
-        if Ability.TAGS not in self.abilities:
-            where = where._replace(tags=None)
+        where = self.allowed(where)
         self.same(lambda storage: _pages(storage, where, limit))
 
     # -- after every step -------------------------------------------------------------------------

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 from targets import FULL, target
 
+from queuectl.api.storage import Storage
 from queuectl.testing.memory import MemoryStorage
 from queuectl.testing.storage import OpenStorage, StorageSuite
+from queuectl.testing.subjects.query import QueryTests
 
 
 class TestMemoryStorage(StorageSuite):
@@ -30,3 +32,15 @@ class TestMemoryStorage(StorageSuite):
             return lambda: MemoryStorage(first)
 
         return new_storage
+
+
+class WithDefaults(MemoryStorage):
+    """What a storage need not write, as the contract has it."""
+
+    resolve = Storage.resolve
+    summed = Storage.summed
+
+
+def test_what_a_storage_need_not_write_is_right_as_it_is() -> None:
+    QueryTests().test_a_prefix_finds_given_ids(WithDefaults())
+    assert WithDefaults().resolve("") == []

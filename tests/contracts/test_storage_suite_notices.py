@@ -450,6 +450,7 @@ BROKEN: Sequence[tuple[type[MemoryStorage], str]] = [
     (Punctual, "test_what_was_loaded_runs_in_its_order"),
     (Undeclared, "test_unique_keys_are_refused"),
     (Undeclared, "test_tags_are_refused"),
+    (Undeclared, "test_faults_are_refused"),
     (Undeclared, "test_deliveries_are_refused"),
     (Undeclared, "test_moving_is_refused"),
     (Undeclared, "test_there_is_no_line_to_listen_on"),

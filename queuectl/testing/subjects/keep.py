@@ -393,6 +393,15 @@ class UndeclaredTests(Subject):
         with pytest.raises(NotSupported):
             storage.find(Where(tags=("x",)))
 
+    def test_faults_are_refused(self, storage: Storage) -> None:
+        """For the same reason; and an empty list of groups would say that nothing is dead."""
+        if Ability.FAULTS in storage.abilities:
+            pytest.skip("declares the ability FAULTS")
+        with pytest.raises(NotSupported):
+            storage.find(Where(faults=("x",)))
+        with pytest.raises(NotSupported):
+            storage.faults()
+
     def test_deliveries_are_refused(self, storage: Storage) -> None:
         """At least once is a promise."""
         if Ability.OUTBOX in storage.abilities:
