@@ -112,6 +112,46 @@ def test_what_may_change_in_any_release_is_warned_of(place: Place) -> None:
     assert findings(done.json, "warning") == ["mine.py:3 imports queuectl.core.app, which may change in any release"]
 
 
+FOLDER = (
+    HEAD
+    + """
+from queuectl.api import Ability
+from queuectl.testing.memory import MemoryStorage
+
+shelves = {{}}
+
+class Shelf(MemoryStorage):
+    abilities = MemoryStorage.abilities
+
+def open_shelf(options, context):
+    first = shelves.setdefault(options["path"], Shelf())
+    return Shelf(first)
+
+@hookimpl
+def queuectl_storages():
+    path = Option("path", str, None, "where", path=True)
+    yield Provider("shelf", open_shelf, (path,), "in this process", abilities={abilities})
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("abilities", "code", "failed"),
+    [
+        ("MemoryStorage.abilities", 0, set()),
+        ("frozenset(Ability)", 1, {"test_the_offer_says_the_same_abilities_as_the_storage"}),
+    ],
+)
+def test_a_storage_is_proved_in_places_of_its_own(place: Place, abilities: str, code: int, failed: set[str]) -> None:
+    place.configure('[storage.shelf]\npath = "jobs"\n')
+    file = write(place, FOLDER.format(abilities=abilities))
+    claims = ("--claim", "processes=false", "--claim", "model_examples=2")
+    done = place.run("plugins", "check", file, *claims, "--json")
+    (suite,) = done.json["suites"]
+    assert {test["name"] for test in suite["tests"] if test["outcome"] == "failed"} == failed
+    assert done.code == code and suite["passed"] > 150 and "unique" in suite["supports"]
+
+
 NET = (
     HEAD
     + """

@@ -23,6 +23,7 @@ from queuectl.testing.fakes import FAILURE, make_job
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from queuectl.api.storage import Storage
     from queuectl.testing.subjects.subject import OpenStorage
 
 with open(os.environ["QUEUECTL_PROOF"], encoding="utf-8") as _file:
@@ -82,6 +83,10 @@ def _storage() -> type:
             if len(places) != 1:
                 pytest.skip("how a backup is opened cannot be known here: the plugin's own tests can say")
             return lambda path: opened({**options_in(Path()), places[0]: path})
+
+        def test_the_offer_says_the_same_abilities_as_the_storage(self, storage: Storage) -> None:
+            """Core asks the offer, so as not to open the storage: a difference would be a broken promise."""
+            assert sorted(ability.value for ability in storage.abilities) == sorted(REQUEST["abilities"])
 
     return StorageProof
 

@@ -43,6 +43,7 @@ class Request(NamedTuple):
     module: str  # what ``core.plugins.load_object`` takes
     options: dict[str, Any]  # checked; texts may hold {folder} and {fresh}
     claims: dict[str, Any]
+    abilities: tuple[str, ...] = ()  # of a storage, as the offer says them
 
 
 class Test(NamedTuple):
@@ -111,7 +112,8 @@ def request_for(
             f"notifier {offer.name}: its tests would deliver hundreds of events to whom the configuration names; "
             "point it elsewhere with --set KEY=VALUE, or say --yes"
         )
-    return Request(kind, offer.name, module, options, _claims(kind, claims))
+    abilities = tuple(ability.value for ability in Ability if ability in offer.abilities)
+    return Request(kind, offer.name, module, options, _claims(kind, claims), abilities)
 
 
 def _is_place(option: Option) -> bool:
