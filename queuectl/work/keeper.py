@@ -65,7 +65,10 @@ class Keeper:
                     self._pool_gone = True
                     poll.unregister(descriptor)
             self._bury()
-        os.unlink(self._path)
+        try:
+            os.unlink(self._path)
+        except OSError:  # a disk that cannot be written: whoever comes next removes it
+            pass
 
     def _listen(self) -> bool:
         """One message from the pool; False when it is gone."""

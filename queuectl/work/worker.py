@@ -269,14 +269,21 @@ class Worker:
         reached("worker.collected")
         self._job = self._job._replace(phase=ENDED, outcome=wire.pack_outcome(outcome))
         if self.setup.hooks or not is_ours(backoff[0]):
-            self.record.write(self._job)  # what is asked next may take this worker with it
+            self._note(self._job)  # what is asked next may take this worker with it
             reached("worker.ended")
         verdict, delay = self._policies.decide(claim, outcome, backoff)
         self._job = self._job._replace(phase=DECIDED, verdict=verdict, delay=delay)
-        self.record.write(self._job)
+        self._note(self._job)
         reached("worker.decided")
         self._kept = attempt.kept
         self._report(attempt.kept)
+
+    def _note(self, job: JobRecord) -> None:
+        """How far the job in hand has got. On a disk that cannot be written any more it is only told to the pool."""
+        try:
+            self.record.write(job)
+        except OSError as error:
+            self.log(f"job {job.id}: its record cannot be written: {error.strerror}")
 
     def _report(self, kept: list[bytes | None]) -> None:
         assert self._job is not None
@@ -366,7 +373,7 @@ class _Attempt:
         assert worker._job is not None
         reached("worker.spawned")
         worker._job = worker._job._replace(phase=RUNNING, ident=handle.ident)
-        worker.record.write(worker._job)
+        worker._note(worker._job)
         reached("worker.running")
         return handle
 
