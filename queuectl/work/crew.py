@@ -38,7 +38,8 @@ if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
 BURIAL, BURY_AGAIN = 0.2, 0.01  # so long the keeper may take to end a dead worker's tree; so often we look
-BACKSTOP = 15.0  # so much later than it should a worker may answer, then it is ended
+#: So much later than it should a worker may answer, then it is ended.
+BACKSTOP = float(os.environ.get("QUEUECTL_BACKSTOP_SECONDS", "15"))
 SILENCE = 3  # leases after which a worker that does not answer is ended
 BIRTHS = 3  # so many workers or keepers may die before they did anything, then the next one waits
 LONGEST_PAUSE = 30.0  # seconds between births that go wrong

@@ -11,7 +11,10 @@ import pytest
 from driver import Driver, processes_with, until
 from test_deaths import journal, noted
 
-from queuectl.core.rundir import list_pools
+from queuectl.api.model import Outcome, OutcomeKind, Turn
+from queuectl.builtin.sqlite.storage import SQLiteStorage
+from queuectl.core import transitions
+from queuectl.core.rundir import list_pools, list_workers
 
 
 def held_open(driver: Driver, name: str = "gate") -> str:
@@ -145,6 +148,68 @@ def test_a_stopped_pool_keeps_its_jobs(driver: Driver) -> None:
     for pool in (first, second):
         pool.signal(signal.SIGTERM)
         assert pool.end() == 0
+
+
+def test_a_pool_and_a_worker_that_were_stopped_go_on_where_they_were(driver: Driver) -> None:
+    id = driver.enqueue(noted(driver, held_open(driver)))
+    first = driver.start("--count", "1")
+    worker = driver.worker_of(id)
+    until(lambda: journal(driver), "it runs")
+    first.signal(signal.SIGSTOP)
+    os.kill(worker["pid"], signal.SIGSTOP)
+    second = driver.start("--count", "1")
+    driver.await_state(driver.enqueue("true"), "completed")
+    open_gate(driver)
+    time.sleep(1.5)  # longer than a pool takes to look for dead ones
+    for pid in (first.pid, worker["pid"]):
+        os.kill(pid, signal.SIGCONT)
+    driver.await_state(id, "completed")
+    assert (driver.job(id)["attempts"], journal(driver)) == (1, ["1"])
+    for pool in (first, second):
+        pool.signal(signal.SIGTERM)
+        assert pool.end() == 0
+
+
+def test_a_result_that_comes_too_late_is_refused_and_said(driver: Driver) -> None:
+    """A pool sleeps while its job ends; meanwhile another host takes it for lost, and it is run again."""
+    id = driver.enqueue(noted(driver, f'[ "$QUEUECTL_ATTEMPT" = 2 ] || {{ {held_open(driver)}; exit 3; }}'))
+    first = driver.start("--count", "1")
+    until(lambda: journal(driver), "it runs")
+    (record,) = list_pools(str(driver.run_dir))
+    first.signal(signal.SIGSTOP)
+    open_gate(driver)
+    until(lambda: any(w.job and w.job.phase == "decided" for w in list_workers(str(driver.run_dir))), "it has ended")
+    storage = SQLiteStorage(str(driver.db))
+    (claim,) = storage.reap("elsewhere", dead=[record.id])
+    storage.exchange(Turn("elsewhere", (transitions.settle(claim, Outcome(OutcomeKind.LOST), swept=False),)))
+    storage.close()
+    second = driver.start("--count", "1")
+    driver.await_state(id, "completed")
+    first.signal(signal.SIGCONT)
+    first.await_line(f"job {id}: its result came too late and was refused")
+    job = driver.job(id)
+    assert (job["state"], job["attempts"]) == ("completed", 2)
+    assert [attempt["ended"] for attempt in job["attempt_history"]] == ["lost", "exited"]
+    for pool in (first, second):
+        pool.signal(signal.SIGTERM)
+        assert pool.end() == 0
+
+
+def test_a_worker_that_does_not_answer_its_pool_is_ended(driver: Driver) -> None:
+    """It should have ended its job at the timeout; the pool waits a while longer for it, and others work on."""
+    driver.env["QUEUECTL_BACKSTOP_SECONDS"] = "1"
+    id = driver.enqueue(noted(driver, '[ "$QUEUECTL_ATTEMPT" = 2 ] || sleep 1000.8883'), timeout=1, grace=0)
+    pool = driver.start("--count", "2", "--until-empty")
+    worker = driver.worker_of(id)
+    until(lambda: journal(driver), "it runs")
+    os.kill(worker["pid"], signal.SIGSTOP)
+    driver.await_state(driver.enqueue("true"), "completed")
+    pool.await_line("does not answer")
+    assert pool.end() == 0
+    job = driver.job(id)
+    assert [attempt["ended"] for attempt in job["attempt_history"]] == ["lost", "exited"]
+    assert journal(driver) == ["1", "2"]
+    assert processes_with("1000.8883") == []
 
 
 def test_a_worker_that_stays_silent_at_a_takeover_is_ended_and_others_work_on(driver: Driver) -> None:
