@@ -82,6 +82,9 @@ def start(
         say(f"pool started in the background; its log is {path}")
         click.echo(pid)
         return
+    from queuectl.work.keeperlink import KeeperLink
+
+    keeper = KeeperLink()  # it gets ready while this process does
     from queuectl.core.times import parse_duration
     from queuectl.work.pool import Options, Pool
 
@@ -99,7 +102,7 @@ def start(
         verbose=verbose,
         log_file=None if log_path is None else LogFile(log_path, config.log_limit, config.log_keep),
     )
-    pool = Pool(program.app, options, log, _courier(program, log), _couriers(program, log))
+    pool = Pool(program.app, options, log, _courier(program, log), _couriers(program, log), keeper)
     answering: list[Any] = []
     probing = partial(_probe, program, probe, pool, answering) if probe is not None else None
     try:

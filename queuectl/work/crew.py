@@ -20,7 +20,7 @@ from queuectl.core.rundir import WORKER_SUFFIX, WorkerRecord, dead_keepers, list
 
 from . import channel as words
 from .channel import Channel
-from .keeper import KeeperLink
+from .keeperlink import KeeperLink
 from .legacy import end_left, here, remove
 from .peer import FAR, Peer
 from .points import reached
@@ -57,7 +57,7 @@ class Crew:
     """The workers of one pool.
 
     *hear* is told what workers say (the peer, head and body of a frame), *mourn* of workers that are dead, with their
-    record if there is one, when nothing of their tree lives.
+    record if there is one, when nothing of their tree lives. *keeper* is one that has been started in advance.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Crew:
         hear: Callable[[Peer, list[Any], bytes], None],
         mourn: Callable[[Peer, WorkerRecord | None], None],
         log: Callable[[str], None],
+        keeper: KeeperLink | None = None,
     ) -> None:
         self.setup = setup
         self.size = size
@@ -83,6 +84,7 @@ class Crew:
         self._by_descriptor: dict[int, Peer] = {}
         self._stillborn = 0
         self._birth_at = 0.0
+        self._prepared = keeper  # starting already, and not yet told anything
         self._keeper: KeeperLink | None = None
         self._leased_at = time.monotonic()
 
@@ -91,8 +93,9 @@ class Crew:
         for peer in self.peers.values():
             peer.channel.send(words.QUIT)
             peer.channel.close()
-        if self._keeper is not None:
-            self._keeper.close()
+        for keeper in (self._keeper, self._prepared):
+            if keeper is not None:
+                keeper.close()
 
     # -- the lease ------------------------------------------------------------------------------------
 
@@ -118,7 +121,8 @@ class Crew:
             return
         try:
             if self._keeper is None:
-                self._keeper = KeeperLink(self.setup)
+                self._keeper, self._prepared = self._prepared or KeeperLink(), None
+                self._keeper.brief(self.setup)
                 self._poll.register(self._keeper.fileno(), select.POLLIN)
             while self._own() < self.size:
                 id = new_id()

@@ -4,8 +4,7 @@ Exec'd by the pool as a small process of its own: forking from the pool would ha
 It is a subreaper, so the orphans of a worker that died become its children; *any child of the keeper that is no worker
 is the tree of a dead worker*. No storage, no plugins, no configuration in here.
 
-Its socket to the pool is SOCK_SEQPACKET: ``SPAWN id`` comes with the worker's end of a channel, ``DIED id`` goes back
-when the tree of a dead worker has been ended and its record says so.
+What it and the pool say to each other is in ``keeperlink``.
 """
 
 from __future__ import annotations
@@ -17,24 +16,19 @@ import select
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from queuectl.api import trees
 from queuectl.core.rundir import WORKER_SUFFIX
 
 from . import worker
+from .keeperlink import DIED, LONGEST, SPAWN
 from .points import reached
 from .record import create_keeper_file, mark_swept, new_id, quiet_pipe
 from .setup import Setup, warm_up
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
-
-SPAWN, DIED = "SPAWN", "DIED"
-
 
 class Keeper:
     """The process that forks workers and buries them."""
@@ -132,78 +126,20 @@ class Keeper:
                 pass
 
 
-def main(descriptor: int, setup: list[Any]) -> None:
-    """The keeper's process, from the pool's exec on."""
+def main(descriptor: int) -> None:
+    """The keeper's process, from the pool's exec on. It ends if the pool does before it has said what to do."""
     os.setsid()
     trees.become_subreaper()
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
-    keeper = Keeper(Setup(*setup), control)
+    try:
+        setup = control.recv(LONGEST)
+    except OSError:
+        return
+    if not setup:
+        return
+    keeper = Keeper(Setup(*json.loads(setup)), control)
     warm_up(keeper.setup)
     gc.freeze()
     gc.disable()
     keeper.run()
-
-
-#: What the pool executes: no site, no search path but the one it is told. All that it is told comes over the socket: a
-#: command line can be read by every user of the host, and is short.
-BOOTSTRAP = """
-import sys, os, json
-descriptor = int(sys.argv[1])
-setup = json.loads(os.read(descriptor, 1 << 20))
-sys.path[:] = setup[3]
-from queuectl.work.keeper import main
-main(descriptor, setup)
-"""
-
-
-class KeeperLink:
-    """The pool's end: starts a keeper, asks it for workers, hears of deaths."""
-
-    def __init__(self, setup: Setup) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        self._sock = ours
-        words = [sys.executable, "-I", "-S", "-c", BOOTSTRAP, str(theirs.fileno())]
-        os.set_inheritable(theirs.fileno(), True)
-        self.pid = os.posix_spawn(sys.executable, words, os.environ, setsigmask=())
-        theirs.close()
-        ours.send(json.dumps(setup).encode())
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def spawn(self, id: str) -> socket.socket:
-        """Ask for a worker; the pool's end of its channel. Raises OSError if the keeper is gone."""
-        ours, theirs = socket.socketpair()
-        try:
-            socket.send_fds(self._sock, [json.dumps([SPAWN, id]).encode()], [theirs.fileno()])
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        return ours
-
-    def deaths(self, tell: Callable[[str, int], None]) -> bool:
-        """Tell of each worker that died and whose tree is ended: id and wait status. False if the keeper is gone.
-
-        A keeper that died with unread input resets the connection; what it said before may come after the error.
-        """
-        errors = 0
-        while errors < 2:
-            try:
-                data = self._sock.recv(4096)
-            except BlockingIOError:
-                return True
-            except OSError:
-                errors += 1
-                continue
-            if not data:
-                return False
-            _word, id, status = json.loads(data)
-            tell(id, status)
-        return False
-
-    def close(self) -> None:
-        self._sock.close()

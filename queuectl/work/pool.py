@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from .courier import CourierLink
     from .couriers import Couriers
+    from .keeperlink import KeeperLink
     from .logfile import LogFile
 
 if sys.platform == "win32":
@@ -95,6 +96,7 @@ class Pool:
         log: Callable[[str], None],
         courier: CourierLink | None = None,
         couriers: Couriers | None = None,
+        keeper: KeeperLink | None = None,
     ) -> None:
         self.app = app
         self.options = options
@@ -102,6 +104,7 @@ class Pool:
         self.courier = courier  # who tells of events live
         self.couriers = couriers  # who tell what waits in the outbox
         self.routes = app.routes
+        self._prepared = keeper
         self.id = new_id()
         self.storage = app.storage
         self.run_dir = app.run_dir
@@ -148,7 +151,21 @@ class Pool:
         self._poll.register(self._wake, select.POLLIN)
         self._catch_signals()
         trees.become_subreaper()
-        self._join()
+        setup = make_setup(self.app, self.id, self.limits, self.options.lease)
+        row = self._make_known()
+        self.crew = Crew(
+            setup,
+            self.options.workers,
+            self.options.lease,
+            self._poll,
+            hear=self._hear,
+            mourn=self._mourn,
+            log=self.log,
+            keeper=self._prepared,
+        )
+        self.crew.staff(time.monotonic())  # workers get ready while the storage is joined
+        self.storage.join(row, lease=self.options.lease)
+        reached("pool.joined")
         for name, queue in self.app.config.queues.items():
             if queue.concurrency is not None:
                 self.storage.set_queue(name, limit=queue.concurrency, seed=True)
@@ -157,18 +174,9 @@ class Pool:
             self._poll.register(self._listener.fileno(), select.POLLIN)
         if self.courier is not None:
             self.courier.start()
-        self.crew = Crew(
-            make_setup(self.app, self.id, self.limits, self.options.lease),
-            self.options.workers,
-            self.options.lease,
-            self._poll,
-            hear=self._hear,
-            mourn=self._mourn,
-            log=self.log,
-        )
 
-    def _join(self) -> None:
-        """Make this pool known: by a locked file on this host, by a row in the storage elsewhere."""
+    def _make_known(self) -> PoolRow:
+        """Make this pool known on this host by a locked file; the row that makes it known in the storage."""
         started, host = time.time_ns() // 1_000_000, socket.gethostname()
         queues, workers = tuple(self.options.queues or ()), self.options.workers
         record = PoolRecord(
@@ -176,9 +184,7 @@ class Pool:
             version=__version__,
         )  # fmt: skip
         self._lock = create_pool_file(self.run_dir, record)
-        row = PoolRow(self.id, host, os.getpid(), started, queues, workers, version=__version__)
-        self.storage.join(row, lease=self.options.lease)
-        reached("pool.joined")
+        return PoolRow(self.id, host, os.getpid(), started, queues, workers, version=__version__)
 
     def _is_finished(self) -> bool:
         if self._leave_now:

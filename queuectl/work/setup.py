@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,7 +27,6 @@ class Setup(NamedTuple):
     pool: str
     run_dir: str
     home: str
-    sys_path: list[str]
     arguments: list[str]  # the words that open the same App, for a worker that needs plugins
     hooks: bool  # whether a plugin has something to say about attempts
     hidden: list[str]  # names of environment variables that hold our secrets
@@ -47,7 +45,6 @@ def make_setup(app: App, pool: str, limits: Limits, lease: float) -> Setup:
         pool=pool,
         run_dir=app.run_dir,
         home=app.home,
-        sys_path=[os.path.abspath(path) if path else os.getcwd() for path in sys.path],
         arguments=list(app.arguments),
         hooks=app.has_job_hooks,
         hidden=list(app.hidden_environment),
