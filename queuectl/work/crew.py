@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from queuectl.api import trees
@@ -73,7 +74,8 @@ class Crew:
         keeper: KeeperLink | None = None,
     ) -> None:
         self.setup = setup
-        self.size = size
+        self.size = size  # how many jobs may run at once
+        self.relief = 0  # how many workers there should be beyond that
         self.lease = lease
         self.log = log
         self.peers: dict[str, Peer] = {}
@@ -117,14 +119,16 @@ class Crew:
 
     def staff(self, now: float) -> None:
         """Keep as many workers as there should be; where they die before they speak, after a pause."""
-        if now < self._birth_at or self._own() >= self.size:
+        if self._own() > self.size + self.relief:
+            self._let_go()
+        if now < self._birth_at or self._own() >= self.size + self.relief:
             return
         try:
             if self._keeper is None:
                 self._keeper, self._prepared = self._prepared or KeeperLink(), None
                 self._keeper.brief(self.setup)
                 self._poll.register(self._keeper.fileno(), select.POLLIN)
-            while self._own() < self.size:
+            while self._own() < self.size + self.relief:
                 id = new_id()
                 self._admit(Peer(id, Channel(self._keeper.spawn(id))))
                 reached("pool.worker-asked")
@@ -133,7 +137,13 @@ class Crew:
             self._birth_at = now + 1.0
 
     def _own(self) -> int:
-        return sum(1 for peer in self.peers.values() if not peer.adopted)
+        return sum(1 for peer in self.peers.values() if not peer.leaving)
+
+    def _let_go(self) -> None:
+        """Workers beyond what is wanted end, those that hold nothing; the others are asked again."""
+        for peer in [peer for peer in self.peers.values() if peer.is_free][: self._own() - self.size - self.relief]:
+            peer.leaving = True
+            peer.channel.send(words.QUIT)
 
     def _admit(self, peer: Peer) -> None:
         self.peers[peer.id] = peer
@@ -204,9 +214,23 @@ class Crew:
             mask = select.POLLIN | (select.POLLOUT if peer.channel.wants_write else 0)
             self._poll.modify(peer.channel.fileno(), mask)
 
+    @property
+    def places(self) -> int:
+        """How many more jobs may run now."""
+        return self.size - sum(1 for peer in self.peers.values() if peer.is_busy and not peer.adopted)
+
     def free(self) -> Iterator[Peer]:
-        """Workers that could take a job now."""
-        return (peer for peer in self.peers.values() if peer.is_free)
+        """Workers that could take a job now, as many as there are places."""
+        return islice((peer for peer in self.peers.values() if peer.is_free), max(0, self.places))
+
+    def room(self, settling: int) -> int:
+        """How many jobs could begin once so many of its workers are free again."""
+        return min(self.places, settling + sum(1 for peer in self.peers.values() if peer.is_free))
+
+    @property
+    def has_relief(self) -> bool:
+        """Whether a further result could come without anybody having to wait for it to be stored."""
+        return any(peer.is_free for peer in self.peers.values())
 
     def holder(self, id: str) -> Peer | None:
         """The worker that has a job in hand, or its result that is not yet stored."""
@@ -221,7 +245,8 @@ class Crew:
         limit = settings.timeout
         patience = SILENCE * self.lease if limit is None else limit + settings.grace + BACKSTOP
         peer.claim = claim
-        peer.kill_at = time.monotonic() + patience
+        peer.handed_at = time.monotonic()
+        peer.kill_at = peer.handed_at + patience
         if self.setup.alone is not None:
             peer.channel.send(words.LEASED, self._leased_at)
         peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff)
@@ -255,7 +280,7 @@ class Crew:
     def next_moment(self, hiring: bool) -> float:
         """When ``look`` or ``staff`` has something to do, on the monotonic clock."""
         moments = [FAR]
-        if hiring and self._own() < self.size:
+        if hiring and self._own() < self.size + self.relief:
             moments.append(self._birth_at)
         for peer in self.peers.values():
             moments += (peer.bury_at, peer.kill_at)

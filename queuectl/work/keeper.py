@@ -30,6 +30,7 @@ from .setup import Setup, warm_up
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
+
 class Keeper:
     """The process that forks workers and buries them."""
 

@@ -31,13 +31,13 @@ class Unsettled(NamedTuple):
     remove: tuple[str, ...] = ()  # files that are of no use once it is stored, in this order
 
 
-def wanted(free: int, settling: int, waiting: int, left: int | None) -> int:
-    """How many jobs to claim: for each worker that is free or about to be, but none twice and no more than are left.
+def wanted(room: int, waiting: int, left: int | None, ahead: int = 0) -> int:
+    """How many jobs to claim: for each that could begin, and *ahead* of that; none twice, no more than are left.
 
-    Workers whose results are in the same exchange count as free; without that they would stand idle until somebody
-    else has finished.
+    In the *room* count workers whose results are in the same exchange; without that they would stand idle until
+    somebody else has finished.
     """
-    want = max(0, free + settling - waiting)
+    want = max(0, room + ahead - waiting)
     return want if left is None else min(want, left)
 
 
@@ -66,10 +66,14 @@ class Ledger:
     def is_used_up(self) -> bool:
         return self._most is not None and self.done >= self._most
 
-    def want(self, free: int) -> int:
-        """How many jobs to claim in the next exchange, with so many workers free."""
-        settling = sum(1 for entry in self.unsettled if entry.peer is not None and not entry.peer.leaving)
-        return wanted(free, settling, len(self.waiting), self.left)
+    @property
+    def settling(self) -> int:
+        """How many workers can take another job once all that is unsettled is stored."""
+        return sum(1 for entry in self.unsettled if entry.peer is not None and not entry.peer.leaving)
+
+    def want(self, room: int, ahead: int = 0) -> int:
+        """How many jobs to claim in the next exchange, if so many could begin after it."""
+        return wanted(room, len(self.waiting), self.left, ahead)
 
     def ceilings(self) -> Mapping[str, int | None] | None:
         """What may be claimed of each queue in the next exchange, which settles all that is unsettled."""

@@ -26,6 +26,7 @@ class Peer:
         self.adopted = adopted  # from a dead pool: it ends when its job is stored
         self.leaving = adopted
         self.claim: Claim | None = None  # handed to it, or ended and not yet stored
+        self.handed_at = 0.0  # when that was
         self.reported = False  # its result is here, and waits for an exchange
         self.disowned = False  # the claim is no longer ours: the result is not to be stored
         self.stop: OutcomeKind | None = None  # why it was asked to end its job
@@ -38,6 +39,11 @@ class Peer:
     @property
     def is_free(self) -> bool:
         return self.ready and not self.leaving and self.claim is None and not self.channel.closed
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job of it may be running: one whose result is here runs no more."""
+        return self.claim is not None and not self.reported
 
     def free(self) -> None:
         """What it held is settled, or is no longer ours."""

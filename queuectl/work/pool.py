@@ -45,6 +45,7 @@ from .inheritance import SUFFIX as INHERITED_SUFFIX
 from .ledger import Ledger, Unsettled
 from .legacy import STREAMS, files_of, from_record, here, remove
 from .output import Limits
+from .pace import LINGER, STALE, Pace
 from .peer import FAR, Peer
 from .points import reached
 from .record import create_pool_file, new_id, own_identity, quiet_pipe
@@ -111,6 +112,7 @@ class Pool:
         self.rng = random.Random(os.urandom(8))
         self.stopping = 0  # how often a stop was asked for
         self.ledger = Ledger(options.queues, options.max_jobs)
+        self.pace = Pace(options.workers)
         output = app.config.output
         self.limits = Limits(output.limit, output.head, output.tail)
         self.takeover = Takeover(self.storage, self.run_dir, self.id, self.limits, self.rng, options.lease, self.ledger)
@@ -128,6 +130,8 @@ class Pool:
         self._drain_by = FAR
         self._back_by = 0.0  # when the last job that was lost here is due again
         self._retries = 0
+        self._linger_until = 0.0  # when the oldest result in the ledger is to be stored at the latest
+        self._stale_at = 0.0  # when claims that wait for a place are given back
         self._looked = False  # at least once, with a worker to give a job to
         self._clock = time.time() - time.monotonic()
         self.turned_at = time.monotonic()  # when its loop last went round: a probe looks from another thread
@@ -255,15 +259,20 @@ class Pool:
             self._drain_by = FAR
             self.crew.stop_all(False)
         if not self.stopping:
+            self.crew.relief = self.pace.relief(now)
             self.crew.staff(now)
-        if now >= self._retry_at and (self.ledger.unsettled or self._should_look(now)):
+        if self.ledger.waiting:
+            self._place_waiting(now)
+        if now >= self._retry_at and (now >= self._settle_moment() or self._should_look(now)):
             self._exchange(now)
         if self.courier is not None or self.couriers is not None:
             self._tend_couriers(now)
 
     def _next_moment(self) -> float:
-        storage_at = 0.0 if self.ledger.unsettled else min(self._look_at, self._net_at)
+        storage_at = min(self._settle_moment(), self._look_at, self._net_at)
         moments = [
+            self._stale_at if self.ledger.waiting else FAR,
+            self.pace.rest_at if self.crew.relief else FAR,
             self._beat_at,
             self.takeover.sweep_at,
             max(self.showing.look_at, self._retry_at),
@@ -276,6 +285,14 @@ class Pool:
         if self.couriers is not None:
             moments.append(self.couriers.next_deadline())
         return min(moments)
+
+    def _settle_moment(self) -> float:
+        """When what has ended is to be stored: at once, or a little later if nobody waits for it."""
+        if not self.ledger.unsettled:
+            return FAR
+        if self.ledger.waiting and self.crew.has_relief and not self.stopping:
+            return self._linger_until
+        return 0.0
 
     def _dispatch(self, descriptor: int, mask: int) -> None:
         if self.crew.dispatch(descriptor, mask):
@@ -442,8 +459,12 @@ class Pool:
             stdout=kept[0],
             stderr=kept[1],
         )
+        now = time.monotonic()
+        self.pace.ended(now - peer.handed_at, now)
         peer.reported = True
         peer.kill_at = FAR
+        if not self.ledger.unsettled:
+            self._linger_until = now + LINGER
         self.ledger.keep([Unsettled(claim, settlement, peer, tuple(large))])
 
     def _welcome(self, peer: Peer, held: list[Any] | None) -> None:
@@ -499,7 +520,8 @@ class Pool:
     def _exchange(self, now: float) -> None:
         """Store what ended, take what is next, and tell everybody concerned."""
         batch = self.ledger.unsettled
-        want = 0 if self.stopping else self.ledger.want(sum(1 for _ in self.crew.free()))
+        room = self.crew.room(self.ledger.settling)
+        want = 0 if self.stopping else self.ledger.want(room, self.pace.ahead)
         try:
             for entry in batch:
                 self._keep_output(entry)
@@ -517,7 +539,7 @@ class Pool:
             self.log("the storage answers again")
             self._retries = 0
         self.crew.renewed(began)
-        self._looked = self._looked or want > 0
+        self._looked = self._looked or (want > 0 and room > 0)
         if answer.claims:
             reached("pool.claimed")
         if batch:
@@ -526,6 +548,7 @@ class Pool:
             if self.routes and self.couriers is not None:
                 self.couriers.told({d.target for settlement in settlements for d in settlement.deliveries})
         self.ledger.take(answer.claims)
+        self._stale_at = now + STALE
         self._hand_out()
         self._acknowledge(batch)
         self._look_at = self._next_look(now, answer, want)
@@ -592,6 +615,13 @@ class Pool:
         if settlement.state is not State.COMPLETED or self.options.verbose:
             then = f", next try in {settlement.delay:.3g} s" if settlement.delay else ""
             self.log(f"job {job.id} attempt {job.attempts} {settlement.state.value}: {settlement.reason}{then}")
+
+    def _place_waiting(self, now: float) -> None:
+        """Begin what was claimed ahead, where a place is free; give it back when it has waited for too long."""
+        self._hand_out()
+        if self.ledger.waiting and now >= self._stale_at and not any(self.crew.free()):
+            self.pace.falter()
+            self.ledger.give_back_waiting()
 
     def _hand_out(self) -> None:
         """Give waiting claims to free workers."""

@@ -394,7 +394,7 @@ class World:
         again = [self.rng.choice(pool.sent)] if pool.sent and self.faults and self.rng.random() < 0.1 else []
         settlements = tuple([settlement for _, settlement, _ in batch])
         before = {s.id: self.storage.get([s.id])[0] for s in (*settlements, *again)}
-        turn = Turn(pool.id, (*again, *settlements), wanted(free, settling, len(pool.waiting), None), now=self.wall)
+        turn = Turn(pool.id, (*again, *settlements), wanted(free + settling, len(pool.waiting), None), now=self.wall)
         answer = self.storage.exchange(turn)
         self.fences(turn, answer, before)
         done = [f"{s.id}/{s.token} {s.state.value}{' released' * s.released}" for s in turn.settlements]

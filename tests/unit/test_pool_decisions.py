@@ -4,19 +4,20 @@ from queuectl.testing.fakes import make_claim
 from queuectl.work.ledger import Ledger, wanted
 
 
-def test_a_worker_whose_result_is_in_the_exchange_counts_as_free() -> None:
-    assert wanted(free=0, settling=1, waiting=0, left=None) == 1
-    assert wanted(free=2, settling=3, waiting=0, left=None) == 5
+def test_a_claim_is_made_for_each_job_that_could_begin() -> None:
+    assert wanted(room=1, waiting=0, left=None) == 1
+    assert wanted(room=5, waiting=0, left=None) == 5
 
 
 def test_claims_that_wait_for_a_worker_are_not_claimed_twice() -> None:
-    assert wanted(free=2, settling=0, waiting=1, left=None) == 1
-    assert wanted(free=1, settling=0, waiting=3, left=None) == 0
+    assert wanted(room=2, waiting=1, left=None) == 1
+    assert wanted(room=1, waiting=3, left=None) == 0
+    assert wanted(room=2, waiting=3, left=None, ahead=2) == 1
 
 
 def test_no_more_is_claimed_than_is_left() -> None:
-    assert wanted(free=4, settling=0, waiting=0, left=3) == 3
-    assert wanted(free=4, settling=0, waiting=0, left=0) == 0
+    assert wanted(room=4, waiting=0, left=3) == 3
+    assert wanted(room=4, waiting=0, left=0, ahead=4) == 0
 
 
 def test_a_claim_is_forgotten_under_its_token_only() -> None:
