@@ -140,6 +140,9 @@ def _courier(program: Program, log: Callable[[str], None]) -> Any:
     app = program.app
     if not app.has_events:
         return None
+    for name in app.config.main.notifiers:
+        if app.plugins.is_built_in("notifier", name):  # of a stranger's the courier says it: nothing of theirs is here
+            app.must_be_live(name)
     from queuectl.work.courier import CourierLink
 
     return CourierLink(app.arguments, home=app.home, log=log)

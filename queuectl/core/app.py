@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _LIMITS = tuple(option for option in SECTIONS["jobs"] if option.name in ("max_retries", "timeout", "grace"))
 LEASE_SHARED, LEASE_LOCAL = 30.0, 60.0
 CACHED = 1000
+LIVE = ("queuectl", "notifiers")
 
 
 class App:
@@ -180,22 +181,23 @@ class App:
         """Whether anybody wants to hear of events live, so that a courier is needed."""
         return bool(self.config.main.notifiers) or self.plugins.implements("queuectl_events")
 
-    def notifier(
-        self, name: str, home: str | None = None, key: Key = ("queuectl", "notifiers"), *, live: bool = True
-    ) -> Notifier:
+    def notifier(self, name: str, home: str | None = None, key: Key = LIVE) -> Notifier:
         """The notifier instance *name*, opened anew. With *home* given, the storage need not be opened for it.
 
-        *key* is what asks for it, for a complaint. One that is made for the outbox is refused where it is to be *live*.
+        *key* is what asks for it, for a complaint.
         """
         self.plugins.configure()
         provider, options = self._component("notifier", name, key)
-        if live and provider.durable:
-            raise ConfigError(
-                f"{self.plugins.asked('notifier', name, key)}: this notifier is told from the outbox: instead of here, "
-                f"name it in a route, [routes.NAME] to = [{show(name)}], with the events it is to be told of"
-            )
         notifier: Notifier = open_provider(provider, resolve(options), name, "notifier", home or self.home, self.log)
         return notifier
+
+    def must_be_live(self, name: str) -> None:
+        """ConfigError if a notifier that is listed in ``[queuectl] notifiers`` can only be told from the outbox."""
+        if self.plugins.provider("notifier", name, LIVE)[0].durable:
+            raise ConfigError(
+                f"{self.plugins.asked('notifier', name, LIVE)}: it is told from the outbox; instead of here "
+                f"name it in a route, [routes.NAME] to = [{show(name)}], with the events it is to be told of"
+            )
 
     @property
     def routes(self) -> tuple[Route, ...]:

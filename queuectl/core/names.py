@@ -112,6 +112,8 @@ def check_tables(app: App) -> None:
     """
     for kind, name, key in app.config.named_components():
         app.plugins.provider(kind, name, key)
+        if key == ("queuectl", "notifiers"):
+            app.must_be_live(name)
     for kind in KINDS:
         for name in app.config.names(kind):
             try:

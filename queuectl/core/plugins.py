@@ -369,6 +369,10 @@ class Plugins:
         """Whether *name* is a built-in component with nothing configured: known to be there without importing it."""
         return self.plain and (kind, name) in BUILTIN and name not in self._config.names(kind)
 
+    def is_built_in(self, kind: str, name: str) -> bool:
+        """Whether the instance *name* is of a component that came with us."""
+        return (kind, self._config.provider_of(kind, name)) in BUILTIN
+
     def provider(
         self, kind: str, name: str, key: Key | None = None, *, anyway: bool = False
     ) -> tuple[Provider[Any], Plugin]:

@@ -90,7 +90,7 @@ class OutboxCourier:
 
     def serve(self) -> None:
         """Until nothing has waited for a while, or the pool has ended."""
-        while not self._link.is_over():
+        while not self._link.is_over() and not (self._failures and self._link.ends):
             begin = time.monotonic()
             taken = self._stored(self._take)
             reached("courier.taken")
@@ -227,9 +227,9 @@ class Link:
         return self._until is not None and time.monotonic() >= self._until
 
     def pause(self, seconds: float) -> None:
-        """Wait, whatever the pool says, but no longer than there is time."""
+        """Wait, however often the pool says that there is more, but not beyond its end."""
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self.is_over():
+        while (left := until - time.monotonic()) > 0 and not self.ends:
             self.rest(left)
 
     def say_goodbye(self) -> None:
@@ -287,7 +287,7 @@ def main(words: Sequence[str]) -> int:
         courier = OutboxCourier(
             storage,
             target,
-            lambda: app.notifier(target, home or None, ("routes", route, "to"), live=False),
+            lambda: app.notifier(target, home or None, ("routes", route, "to")),
             app.config.outbox.deadline,
             link,
             app.log,

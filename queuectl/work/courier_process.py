@@ -143,6 +143,7 @@ def receivers_of(app: App, home: str | None) -> list[Receiver]:
     app.plugins.configure()
     receivers = []
     for name in app.config.main.notifiers:
+        app.must_be_live(name)
         notifier = _LateNotifier(partial(app.notifier, name, home))
         receivers.append(Receiver(f"notifier {name}", notifier.tell, notifier.close))
     return receivers + [Receiver(f"plugin {name}", tell) for name, tell in app.plugins.observers()]

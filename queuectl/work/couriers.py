@@ -192,8 +192,16 @@ class Couriers:
             return  # the pool's own calls say what is wrong
         for stat in stats:
             line = self._lines.get(stat.target)
-            if line is not None and stat.due_at is not None and stat.due_at <= wall:
+            if line is None or stat.due_at is None:
+                continue
+            if stat.due_at <= wall:
                 line.rouse(now)
+            elif line.socket is None:
+                self._look_by(now, stat.due_at - wall)
+            self._look_by(now, (stat.oldest_at or wall) - before)
+
+    def _look_by(self, now: float, ms: int) -> None:
+        self._look_at = min(self._look_at, now + max(LOOK_AGAIN, ms / 1000))
 
     def _drop(self, before: int) -> None:
         """Give up what nobody could be told in time."""

@@ -301,9 +301,13 @@ def test_death_at_every_point(driver: Driver, group: str, number: str) -> None:
         figure.held = len(plan.labels)
 
 
+#: Struck in test_outbox.py: what a courier was doing is judged by what its receiver was told.
+ELSEWHERE = {"courier.taken", "courier.told"}
+
+
 def test_every_point_of_the_code_is_struck() -> None:
     found = set()
     for path in SOURCES.rglob("*.py"):
         found |= set(re.findall(r'reached\("([a-z.-]+)"', path.read_text(encoding="utf-8")))
     struck = [label for group in GROUPS.values() for label in group.labels]
-    assert sorted(struck) == sorted(found)
+    assert sorted([*struck, *ELSEWHERE]) == sorted(found)
