@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Keys that are shown as dots where nothing is known of them, because their plugin is not there.
 _SECRETIVE = re.compile("pass|secret|token|key|auth|cred|dsn|url", re.IGNORECASE)
+#: An address with a password in it, whatever its option says of itself.
+_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 
 
 class Row(NamedTuple):
@@ -101,7 +103,8 @@ def is_secret(key: Key, option: Option | None, entry: Entry) -> bool:
     if option is None:  # its plugin is not there to say so
         return _SECRETIVE.search(key[-1]) is not None or "@" in str(entry.value)
     reference = isinstance(entry.value, dict) and option.type is not dict
-    return option.secret or reference or (entry.text and str(entry.value).lstrip().startswith("{"))
+    given_as_text = entry.text and str(entry.value).lstrip().startswith("{")
+    return option.secret or reference or given_as_text or _PASSWORD.search(str(entry.value)) is not None
 
 
 def listed(value: Any) -> Any:

@@ -229,13 +229,14 @@ def test_list_shows_every_value_with_its_origin(home: Path, run: Any, monkeypatc
 
 def test_secrets_are_dots_also_where_nothing_is_known_of_them(home: Path, run: Any) -> None:
     (home / "queuectl.toml").write_text(
-        "[storage.redis]\nurl = 'redis://:hush@host'\npassword = 'hush'\nhost = 'me:hush@x'\ndb = 3\n"
+        "[storage.shelf]\nurl = 'redis://:hush@host'\npassword = 'hush'\nhost = 'me:hush@x'\ndb = 3\n"
+        "[storage.sqlite]\npath = 'x://me:hush@host'\n"
         "[executor.subprocess]\nshell = { env = 'THE_SHELL' }\n"
     )
     done = run("config", "list", "--json")
     assert "hush" not in done.out and "THE_SHELL" not in done.out
     rows = {row["key"]: row["value"] for row in done.json}
-    assert (rows["storage.redis.url"], rows["storage.redis.db"]) == ("••••••", 3)
+    assert (rows["storage.shelf.url"], rows["storage.shelf.db"]) == ("••••••", 3)
     assert run("config", "get", "executor.subprocess.shell").out == "••••••\n"
 
 

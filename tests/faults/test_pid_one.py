@@ -82,12 +82,14 @@ def test_the_death_of_the_first_process_is_a_loss_that_the_next_container_settle
 
 def test_a_pool_in_a_container_and_one_beside_it_share_a_storage(driver: Driver) -> None:
     """Pids mean nothing across; a lock does."""
-    id = driver.enqueue(noted(driver, "sleep 0.5"))
+    gate = driver.folder / "gate"
+    id = driver.enqueue(noted(driver, f"until [ -e {gate} ]; do sleep 0.05; done"))
     driver.start("--count", "1", prefix=CONTAINER)
     until(lambda: journal(driver), "it runs")
     beside = driver.start("--count", "1", "--max-jobs", "1")
     other = driver.enqueue("true")
     assert beside.end() == 0
     assert driver.job(other)["state"] == "completed"
+    gate.touch()
     driver.await_state(id, "completed")
     assert (driver.job(id)["attempts"], journal(driver)) == (1, ["1"])

@@ -22,17 +22,16 @@ def storage(name: str = "shelf", rest: str = "") -> str:
 def test_a_storage_that_there_is_not_is_named_with_the_nearest_and_all_known(place: Place) -> None:
     place.install("shelf", storage(), version="1.2")
     place.configure('[queuectl]\nstorage = "shelv"\n')
-    assert place.refused(78, "status") == (
-        'queuectl.toml: [queuectl] storage = "shelv": there is no such storage; did you mean "shelf"? '
-        "(known: shelf, sqlite)"
-    )
+    said = place.refused(78, "status")
+    start = 'queuectl.toml: [queuectl] storage = "shelv": there is no such storage; did you mean "shelf"? (known: '
+    assert said.startswith(start)
+    assert {"shelf", "sqlite"} <= set(said.removeprefix(start).rstrip(")").split(", "))  # and what else is installed
 
 
 def test_a_well_known_storage_that_is_not_installed_is_said_to_be_elsewhere(place: Place) -> None:
-    assert place.refused(78, "status", env={"QUEUECTL_STORAGE": "redis"}) == (
-        'QUEUECTL_STORAGE = "redis": there is no such storage (known: sqlite); '
-        "it comes with queuectl-redis, which is not installed"
-    )
+    said = place.refused(78, "status", env={"QUEUECTL_STORAGE": "postgres"})
+    assert said.startswith('QUEUECTL_STORAGE = "postgres": there is no such storage (known: ')
+    assert said.endswith("; it comes with queuectl-postgres, which is not installed")
 
 
 IMPORTS = {
@@ -145,9 +144,9 @@ def test_all_that_is_required_and_missing_is_said_at_once(place: Place) -> None:
 def test_a_plugin_to_enable_that_there_is_not_is_fatal_and_so_is_a_missing_file(place: Place) -> None:
     place.install("audit", HEAD)
     place.configure('[plugins]\nenable = ["aduit"]\n')
-    assert place.refused(78, "status") == (
-        'queuectl.toml: [plugins] enable: there is no plugin "aduit"; did you mean "audit"? (installed: audit)'
-    )
+    said = place.refused(78, "status")
+    assert said.startswith('queuectl.toml: [plugins] enable: there is no plugin "aduit"; did you mean "audit"? ')
+    assert "audit" in said.partition("(installed: ")[2]
     place.configure('[plugins]\nfiles = ["./gone.py"]\n')
     assert place.refused(78, "status") == "queuectl.toml: [plugins] files: gone.py: there is no such file"
 
