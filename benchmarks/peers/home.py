@@ -38,6 +38,7 @@ MODULES = {
     "rq": "rq",
     "celery": "celery[redis]",
     "dramatiq": "dramatiq[redis]",
+    "saq": "saq[redis]",
     "procrastinate": "procrastinate psycopg[binary]",
 }
 

@@ -37,6 +37,7 @@ KINDS = (
         "redis",
         ("celery -A celery_task worker -c 2 -l ERROR --without-gossip --without-mingle --without-heartbeat",),
     ),
+    Kind("saq", "saq", "redis", ("saq saq_task.settings",)),
     Kind("Dramatiq", "dramatiq", "redis", ("dramatiq -p 2 -t 1 dramatiq_task",)),
     Kind(
         "procrastinate",
