@@ -247,9 +247,7 @@ class Crew:
         peer.claim = claim
         peer.handed_at = time.monotonic()
         peer.kill_at = peer.handed_at + patience
-        if self.setup.alone is not None:
-            peer.channel.send(words.LEASED, self._leased_at)
-        peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff)
+        peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff, self._leased_at)
         reached("pool.job-sent")
         if peer.channel.wants_write:
             self._watch(peer)

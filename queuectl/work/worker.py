@@ -126,6 +126,7 @@ class Worker:
         word = head[0]
         if word == words.JOB:
             self._forget()
+            self.renew(head[4])
             self._take(wire.unpack_claim(head[1]), head[2], head[3])
         elif word == words.ACK:
             if self._job is not None and [self._job.id, self._job.attempt] == head[1:3]:

@@ -86,7 +86,9 @@ local function settle(made, texts)
     call('HSET', job_key(seq), 'a' .. job.n, table.concat(attempt, '\31'))
     local output = P .. 'o:' .. seq .. ':' .. job.n .. ':'
     for _, stream in ipairs({ 'stdout', 'stderr' }) do
-      if made[stream] then
+      if made[stream] == '' then
+        call('UNLINK', output .. stream) -- pieces may have come before
+      elseif made[stream] then
         call('SET', output .. stream, made[stream])
       end
     end
@@ -149,6 +151,7 @@ while promoted < PROMOTED do
     call('HSET', job_key(seq), 'd', 1)
     promoted = promoted + 1
   end
+  later[line.name] = true
   mind(line.name)
 end
 mind_all()
@@ -165,7 +168,9 @@ local function claim(line, seq)
   job.s, job.u, job.n, job.k, job.h = PROCESSING, now, job.n + 1, job.k + 1, pool
   enter_line(job)
   call('HSET', job_key(seq), 's', PROCESSING, 'u', now, 'n', job.n, 'k', job.k, 'h', pool, 'd', 0)
-  claims[#claims + 1] = row(seq)
+  local values = job.values -- as they are now: s, u, n, k, h, d
+  values[2], values[6], values[7], values[10], values[11], values[18] = '2', int(now), int(job.n), int(job.k), pool, '0'
+  claims[#claims + 1] = told_of(seq, values)
 end
 
 -- The open queue whose head is the best, and up to which score it is: where the next best one begins.

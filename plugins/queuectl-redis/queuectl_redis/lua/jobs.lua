@@ -16,7 +16,8 @@
 -- d 0 not waiting, 1 ready, 2 to come, g tags, f fault
 local FIELDS = { 'q', 's', 'p', 'r', 'c', 'u', 'n', 't', 'l', 'k', 'h', 'x', 'y', 'i', 'K', 'e', 'o', 'd', 'g', 'f' }
 
-local queues, touched, minutes, uses = {}, {}, {}, {}
+local queues, minutes, uses = {}, {}, {}
+local touched, later = {}, {} -- queues whose head may have changed, and whose next job to come
 local news = false
 
 local function job_key(seq)
@@ -29,7 +30,7 @@ local function read(seq)
   if not values[1] then
     return nil
   end
-  local job = { seq = seq }
+  local job = { seq = seq, values = values }
   for n, name in ipairs(FIELDS) do
     job[name] = values[n]
   end
@@ -56,11 +57,7 @@ end
 
 -- How a job is told to whoever asked: number, fields in their order, latest ended attempt, what was asked for,
 -- captured environment.
-local function row(seq)
-  local values = call('HMGET', job_key(seq), unpack(FIELDS))
-  if not values[1] then
-    return false
-  end
+local function told_of(seq, values)
   local told = { seq }
   for n = 1, #FIELDS do
     told[n + 1] = values[n]
@@ -70,6 +67,11 @@ local function row(seq)
   told[#FIELDS + 3] = call('GET', P .. 'd:' .. seq)
   told[#FIELDS + 4] = environment and call('HGET', P .. 'texts', environment)
   return told
+end
+
+local function row(seq)
+  local values = call('HMGET', job_key(seq), unpack(FIELDS))
+  return values[1] and told_of(seq, values)
 end
 
 -- -- queues and figures ---------------------------------------------------------------------------
@@ -97,7 +99,9 @@ local function count(line, figure, n)
   line.figures[figure] = (line.figures[figure] or 0) + n
   if figure == '2' then
     line.running = line.running + n
-    touched[line.name] = true
+    if line.cap then
+      touched[line.name] = true
+    end
   end
 end
 
@@ -119,13 +123,15 @@ local function mind(name)
   else
     call('ZREM', P .. 'heads', name)
   end
-  local due = call('ZRANGE', line.later, 0, 0, 'WITHSCORES')
-  if due[1] then
-    call('ZADD', P .. 'dues', due[2], name)
-  else
-    call('ZREM', P .. 'dues', name)
+  if later[name] then
+    local due = call('ZRANGE', line.later, 0, 0, 'WITHSCORES')
+    if due[1] then
+      call('ZADD', P .. 'dues', due[2], name)
+    else
+      call('ZREM', P .. 'dues', name)
+    end
   end
-  touched[name] = nil
+  touched[name], later[name] = nil, nil
 end
 
 local function mind_all()
@@ -190,6 +196,7 @@ local function leave_line(job)
   if job.s <= FAILED then
     call('ZREM', job.d == '1' and line.ready or line.later, seq)
     touched[job.q] = true
+    later[job.q] = later[job.q] or job.d ~= '1'
     if job.s == FAILED then
       call('ZREM', P .. 's:1', seq)
     end
@@ -226,6 +233,7 @@ local function enter_line(job)
     else
       job.d = '2'
       call('ZADD', line.later, job.r, seq)
+      later[job.q] = true
     end
     news = true
     touched[job.q] = true
