@@ -22,10 +22,10 @@ from queuectl.core.rundir import WORKER_SUFFIX, WorkerRecord, dead_keepers, list
 from . import channel as words
 from .channel import Channel
 from .keeperlink import KeeperLink
-from .legacy import end_left, here, remove
+from .legacy import end_left, here, remove, unborn_files
 from .peer import FAR, Peer
 from .points import reached
-from .record import new_id
+from .record import worker_id
 from .sockets import connect, is_own_user
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Crew:
                 self._keeper.brief(self.setup)
                 self._poll.register(self._keeper.fileno(), select.POLLIN)
             while self._own() < self.size + self.relief:
-                id = new_id()
+                id = worker_id(self.setup.pool)
                 self._admit(Peer(id, Channel(self._keeper.spawn(id))))
                 reached("pool.worker-asked")
         except OSError as error:
@@ -309,6 +309,7 @@ class Crew:
         peer.channel.close()
         if not peer.ready:
             self._failed_birth(now)
+            remove(unborn_files(self.setup.run_dir, peer.id))
         reached("pool.tree-ended")
         self._mourn(peer, record)
 

@@ -115,6 +115,19 @@ def files_at(path: str) -> tuple[str, ...]:
     return (stem + ".sock", stem + ".out", stem + ".err", path)
 
 
+def unborn_files(run_dir: str, prefix: str) -> list[str]:
+    """Files of workers whose names begin so, and who died (or are about to end) before they had a record."""
+    found = []
+    for name in os.listdir(run_dir):
+        stem, _, suffix = name.partition(".")
+        draft = f"{WORKER_SUFFIX[1:]}.new"
+        if name.startswith(prefix) and suffix in ("sock", draft):
+            path = os.path.join(run_dir, stem)
+            if not os.path.exists(path + WORKER_SUFFIX):
+                found.append(f"{path}.{suffix}")
+    return found
+
+
 def remove(paths: Iterable[str]) -> None:
     for path in paths:
         try:

@@ -46,6 +46,13 @@ def new_id() -> str:
     return os.urandom(8).hex()
 
 
+def worker_id(pool: str) -> str:
+    """A fresh name for a worker of a pool, whose first half is the pool's: what one leaves that dies before it has a
+    record is known by that.
+    """
+    return pool[:8] + new_id()[:8]
+
+
 class Identity(TypedDict):
     """What tells a process from every other; the fields that pool and worker records share."""
 

@@ -25,7 +25,7 @@ from queuectl.core.rundir import (
 )
 
 from .inheritance import Inheritance, inherited_by, path_of
-from .legacy import end_left, files_of, from_record, here, remove
+from .legacy import end_left, files_of, from_record, here, remove, unborn_files
 from .points import reached
 
 if TYPE_CHECKING:
@@ -259,6 +259,7 @@ class Takeover:
         reached("takeover.workers-cleaned")
         for pool in gone:
             stem = os.path.join(self.run_dir, pool)
+            remove(unborn_files(self.run_dir, pool[:8]))
             remove([stem + ".wake", path_of(self.run_dir, pool), stem + POOL_SUFFIX])
 
     # -- one at a time --------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ TRANSITIONS = of(
 POOL = of(
     "queuectl/work/ledger.py",
     ("token: what is forgotten", "if held is not None and held.token == claim.token:", "if held is not None:"),
-    ("want", "want = max(0, free + settling - waiting)", "want = max(0, free + settling)"),
+    ("want", "want = max(0, room + ahead - waiting)", "want = max(0, room + ahead)"),
 )
 
 TAKEOVER = of(
