@@ -58,11 +58,14 @@ class ProcessExecutor(Executor):
 
     def start(self, run: Run) -> Handle:
         argv = run.argv if run.argv is not None else plain_words(run.shell or "")
-        if argv is not None:
-            program = find_program(argv[0], run.env, run.cwd)
-        else:
+        prefix = tuple(self.prefix(run))
+        if argv is None:
             program, argv = self.shell, (self.shell, "-c", run.shell or "")
-        if prefix := tuple(self.prefix(run)):
+        elif argv[0].startswith("/") and not prefix:
+            program = argv[0]  # the attempt itself is the quickest way to look for it
+        else:
+            program = find_program(argv[0], run.env, run.cwd)
+        if prefix:
             program, argv = find_program(prefix[0], os.environ, None), (*prefix, *argv)
         pid = self.spawn(program, argv, run)
         return ProcessHandle(pid, None if self._sees_orphans else f"QUEUECTL_RUN={run.env.get('QUEUECTL_RUN', '')}")
@@ -77,6 +80,7 @@ class ProcessExecutor(Executor):
         except OSError as error:
             if error.errno == errno.ENOEXEC:  # a script without "#!": what a shell would do with it
                 return self._spawn_here(self.shell, (self.shell, program, *argv[1:]), run)
+            find_program(program, run.env, run.cwd)  # says it better, if it is not there or may not be executed
             code = 127 if error.errno == errno.ENOENT else 126
             raise StartFailed(f"{argv[0]}: {(error.strerror or str(error)).lower()}", code) from error
         except ValueError as error:  # a NUL byte in an argument

@@ -36,7 +36,7 @@ _HANGUP = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere the end is seen as
 #: What is read at once: malloc serves it from its heap, while a larger piece would be mapped and unmapped each time.
 _READ = 1 << 16
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, ensure_ascii=True).encode
-_decode = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode
 
 
 class Channel:
@@ -47,6 +47,7 @@ class Channel:
         self._sock = sock
         self._received = bytearray()
         self._unsent = bytearray()
+        self._hangup: Any = None  # what ``at_end`` asks, made when first needed
         self.closed = False  # the other side is gone, and everything it said has been read
 
     def fileno(self) -> int:
@@ -108,7 +109,7 @@ class Channel:
             if len(self._received) < end:
                 break
             middle = at + _HEAD.size + head_size
-            head = _decode(self._received[at + _HEAD.size : middle].decode())
+            head, _end = _decode(self._received[at + _HEAD.size : middle].decode())
             frames.append((head, bytes(self._received[middle:end])))
             at = end
         del self._received[:at]
@@ -116,9 +117,10 @@ class Channel:
 
     def at_end(self) -> bool:
         """Whether the other side has closed the line, whatever it said before that is still unread."""
-        poll = select.poll()
-        poll.register(self._sock.fileno(), _HANGUP)
-        return any(mask & (_HANGUP | select.POLLHUP | select.POLLERR) for _fd, mask in poll.poll(0))
+        if self._hangup is None:
+            self._hangup = select.poll()
+            self._hangup.register(self._sock.fileno(), _HANGUP)
+        return any(mask & (_HANGUP | select.POLLHUP | select.POLLERR) for _fd, mask in self._hangup.poll(0))
 
     def close(self) -> None:
         self._sock.close()

@@ -50,6 +50,8 @@ class Stream:
         except FileNotFoundError:
             pass
         self._descriptor = os.open(self.path, _FLAGS, 0o600)
+        ours = os.fstat(self._descriptor)
+        self._identity = ours.st_ino, ours.st_dev
 
     def open_for_job(self) -> int:
         """A descriptor with a description of its own, to hand to the job and then close."""
@@ -94,12 +96,12 @@ class Stream:
         try:
             fcntl.fcntl(self._descriptor, _F_SETLEASE, fcntl.F_WRLCK)
             fcntl.fcntl(self._descriptor, _F_SETLEASE, fcntl.F_UNLCK)
-            ours, named = os.fstat(self._descriptor), os.stat(self.path)
+            named = os.lstat(self.path)
         except OSError:
             return None
-        if ours.st_nlink != 1 or (ours.st_ino, ours.st_dev) != (named.st_ino, named.st_dev):
+        if named.st_nlink != 1 or (named.st_ino, named.st_dev) != self._identity:
             return None  # given away, or moved by the job: it has another name now, or none
-        return ours.st_size
+        return named.st_size
 
     def given_away(self) -> None:
         """The pool has taken the file over: the next job gets a new one."""
