@@ -56,8 +56,13 @@ class Handle(abc.ABC):
 
         With an outcome the handle is spent: no process of the job lives (or ``left`` says how many do) and its
         descriptors are closed. ``kind`` is EXITED or SIGNALLED; the worker knows better when it asked for the end.
-        ``started_at`` and ``ended_at`` may be 0: the worker then uses its own clock.
+        ``started_at`` and ``ended_at`` may be 0: the worker then uses its own clock. Where jobs run elsewhere, the kind
+        may also be START_FAILED (``start`` had only asked for it), INTERRUPTED (ended by what it ran in) or LOST (it is
+        gone, and nobody can say how it ended).
         """
+
+    def forget(self) -> None:
+        """The outcome is recorded: what was kept for the case that this worker dies may go. Returns soon."""
 
 
 class Executor(abc.ABC):
@@ -67,12 +72,25 @@ class Executor(abc.ABC):
     def start(self, run: Run) -> Handle:
         """Begin to run. Raise ``StartFailed`` if it cannot be started: that is an outcome like any other."""
 
+    def ident(self, run: Run) -> str:
+        """The name that the handle of this run will have, if runs outlive their worker; "" (default): they do not.
+
+        It is recorded before ``start``, so that a run can be found whose worker dies at any moment. When one has died,
+        another worker takes the run up by ``attach``; if that cannot be, it calls ``clean``, and the attempt is lost.
+        """
+        return ""
+
     def clean(self, ident: str) -> bool:
         """End what a run left whose worker died, before its attempt is called lost. True if there was something."""
         return False
 
-    def attach(self, ident: str) -> Handle | None:
-        """Take up a run that outlived its worker, or None if that cannot be."""
+    def attach(self, ident: str, run: Run) -> Handle | None:
+        """Take up a run that outlived its worker, or None if there is none, or it cannot be.
+
+        *run* is as ``start`` got it, but for its descriptors: they are new, and get what the run has written from its
+        beginning, as far as that was kept elsewhere. A run that has ended meanwhile is told with its outcome, at the
+        first ``collect``. Where it cannot be known now whether it runs, there is a handle, which finds out.
+        """
         return None
 
     def close(self) -> None:

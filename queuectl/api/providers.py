@@ -23,7 +23,8 @@ class Option(NamedTuple):
     ``type`` is ``str``, ``int``, ``float``, ``bool``, ``list`` or ``dict``; a ``float`` also takes an integer.
     ``check`` gets the converted value and returns a complaint ("must be positive") or None. ``path`` marks a ``str``
     that is a file name: relative ones are taken from the directory of the file that says so. ``unit`` lets a number be
-    written with its unit: ``"s"`` takes ``"1h30m"`` for seconds, ``"B"`` takes ``"10 MiB"`` for bytes.
+    written with its unit: ``"s"`` takes ``"1h30m"`` for seconds, ``"B"`` takes ``"10 MiB"`` for bytes. ``refused`` is
+    for an option that exists to be refused, with the reason instead of "there is no such option".
     """
 
     name: str
@@ -37,6 +38,7 @@ class Option(NamedTuple):
     minimum: float | None = None
     maximum: float | None = None
     unit: str = ""
+    refused: str = ""  # why nobody may give it: for what people would try, and must not get
 
 
 class Context(NamedTuple):

@@ -122,9 +122,12 @@ def check_given(
     for key, value in given.items():
         option = known.get(key)
         if option is None:
-            allowed = f"it takes {enumeration(known)}" if known else "it takes none"
+            names = [option.name for option in known.values() if not option.refused]
+            allowed = f"it takes {enumeration(names)}" if names else "it takes none"
             raise error(f"{what}: there is no option {show(key)}{suggestion(key, known)} ({allowed})")
         checked[key], problem = convert(option, value, False, what, DEFAULT)
+        if isinstance(checked[key], Secret):  # a job's options are stored: only the configuration may refer to secrets
+            problem = expected(option)
         if problem is not None:
             raise error(f"{what}: {key} = {DOTS if option.secret else show(value)}: {problem}")
     return checked
@@ -132,6 +135,8 @@ def check_given(
 
 def convert(option: Option, value: Any, text: bool, where: str, origin: Origin) -> tuple[Any, str | None]:
     """The value in the option's type, and None; or anything, and a complaint."""
+    if option.refused:
+        return value, option.refused
     if isinstance(value, str) and option.unit:
         value = _with_unit(option.unit, value)
     if text and option.type is not str and isinstance(value, str):

@@ -44,6 +44,7 @@ class JobRecord(NamedTuple):
     outcome: list[Any] | None = None  # packed, from ENDED on
     verdict: str | None = None
     delay: float | None = None
+    outlives: bool = False  # the run goes on without its worker: another takes it up by its ident
 
 
 class WorkerRecord(NamedTuple):

@@ -26,7 +26,7 @@ from queuectl.api import trees
 from queuectl.testing.fakes import make_run
 
 if TYPE_CHECKING:
-    from queuectl.api.executor import Executor, Handle
+    from queuectl.api.executor import Executor, Handle, Run
     from queuectl.api.model import Outcome
 
 if sys.platform == "win32":
@@ -72,25 +72,56 @@ class Workbench:
     def __init__(self, open_executor: Callable[[], Executor], folder: Path) -> None:
         self.open_executor = open_executor
         self.executor = open_executor()
+        self._other: Executor | None = None
         self.folder = folder
         self.log: list[str] = []
+        self.expected = ""  # the name that the last run was to have
         self._count = 0
 
     def start(self, command: Any, **run: Any) -> Running:
         """Start a shell line (a text) or an argv; *run* are fields of :class:`~queuectl.api.executor.Run`."""
-        self._count += 1
-        run.setdefault("own_env", {"QUEUECTL_RUN": f"bench.{os.getpid()}.{self._count}"})  # as core marks every run
+
+        def begin(run: Run) -> Handle:
+            self.expected = self.executor.ident(run)
+            return self.executor.start(run)
+
+        running = self._running(command, begin, run)
+        assert running is not None
+        return running
+
+    def attach(self, ident: str) -> Running | None:
+        """Take up a run by another executor, as another worker does after the first one's death."""
+        other = self._other = self._other or self.open_executor()
+        return self._running("true", lambda run: other.attach(ident, run), {})
+
+    def _running(self, command: Any, begin: Callable[[Run], Handle | None], run: dict[str, Any]) -> Running | None:
+        run.setdefault("own_env", self.mark())
         paths = [self.folder / f"{self._count}.{name}" for name in ("out", "err")]
         files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) for path in paths]
         try:
-            handle = self.executor.start(make_run(command, *files, log=self.log.append, **run))
+            handle = begin(make_run(command, *files, log=self.log.append, **run))
         finally:
             for file in files:
                 os.close(file)
-        return Running(handle, *paths)
+        return None if handle is None else Running(handle, *paths)
+
+    def mark(self) -> dict[str, str]:
+        """What core puts into the environment of every run, and of no other."""
+        self._count += 1
+        return {"QUEUECTL_RUN": f"bench{os.getpid()}.1.{self._count}"}
+
+    def close(self) -> None:
+        """As a worker does at its end."""
+        for executor in (self.executor, self._other):
+            if executor is not None:
+                executor.close()
 
     def run(self, command: Any, **run: Any) -> Ended:
-        return self.start(command, **run).end()
+        """Start it, see it to its end, and forget it, as a worker does."""
+        running = self.start(command, **run)
+        ended = running.end()
+        running.handle.forget()
+        return ended
 
     def signpost(self, name: str = "ready") -> Signpost:
         """A place where a job can say that it has come so far."""
@@ -139,7 +170,14 @@ def in_worker(test: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(test)
     def outside(self: Any, open_executor: Callable[[], Executor], tmp_path: Path, **others: Any) -> None:
-        report = _run_in_fork(lambda: test(self, bench=Workbench(open_executor, tmp_path), **others))
+        def body() -> None:
+            bench = Workbench(open_executor, tmp_path)
+            try:
+                test(self, bench=bench, **others)
+            finally:
+                bench.close()
+
+        report = _run_in_fork(body)
         if report.get("skip"):
             pytest.skip(report["skip"])
         if report.get("fault"):

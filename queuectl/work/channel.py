@@ -21,7 +21,8 @@ PROTOCOL = 1
 
 HI = "HI"  # worker → pool: [HI, worker, pid, protocol, held]; the first word, and the only truth about what it holds:
 #            null, or [job, attempt]
-JOB = "JOB"  # pool → worker: [JOB, claim, executor, backoff, leased] run this; also acknowledges the one before
+JOB = "JOB"  # pool → worker: [JOB, claim, executor, backoff, leased] run this; also acknowledges the one before.
+#              Followed by ident and started_at: its run goes on, and is to be taken up
 STARTED = "STARTED"  # worker → pool: [STARTED, job, attempt, ident, started_at]; only of jobs that run for a while
 STOP = "STOP"  # pool → worker: [STOP, job, attempt, why, force]
 DONE = "DONE"  # worker → pool: [DONE, job, attempt, outcome, verdict, delay, decided, size]; body: stdout, stderr

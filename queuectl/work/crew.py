@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from queuectl.api.model import Claim
 
+    from .ledger import Outlived
     from .setup import Setup
 
 if sys.platform == "win32":
@@ -239,15 +240,18 @@ class Crew:
                 return peer
         return None
 
-    def hand_over(self, peer: Peer, claim: Claim, executor: list[Any], backoff: list[Any]) -> None:
-        """Give a free worker its next job; that also lets it forget the one before."""
+    def hand_over(
+        self, peer: Peer, claim: Claim, executor: list[Any], backoff: list[Any], run: Outlived | None = None
+    ) -> None:
+        """Give a free worker its next job; that also lets it forget the one before. *run* goes on, to be taken up."""
         settings = claim.job.settings
         limit = settings.timeout
         patience = SILENCE * self.lease if limit is None else limit + settings.grace + BACKSTOP
         peer.claim = claim
         peer.handed_at = time.monotonic()
         peer.kill_at = peer.handed_at + patience
-        peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff, self._leased_at)
+        outlived = [] if run is None else [run.ident, run.started_at]
+        peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff, self._leased_at, *outlived)
         reached("pool.job-sent")
         if peer.channel.wants_write:
             self._watch(peer)

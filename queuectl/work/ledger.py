@@ -31,6 +31,20 @@ class Unsettled(NamedTuple):
     remove: tuple[str, ...] = ()  # files that are of no use once it is stored, in this order
 
 
+class Outlived(NamedTuple):
+    """A run whose worker died and which goes on: another worker takes it up."""
+
+    ident: str
+    started_at: int
+    files: tuple[str, ...] = ()  # what names the run until the next worker's record does
+    deaths: int = 1  # of workers
+    disowned: bool = False  # the claim is no longer ours: it is taken up to be ended
+
+
+def key_of(claim: Claim) -> tuple[str, int]:
+    return claim.job.id, claim.job.attempts
+
+
 def wanted(room: int, waiting: int, left: int | None, ahead: int = 0) -> int:
     """How many jobs to claim: for each that could begin, and *ahead* of that; none twice, no more than are left.
 
@@ -50,6 +64,7 @@ class Ledger:
         self.held: dict[str, Claim] = {}  # every claim of this pool, whoever has it
         self.waiting: list[Claim] = []  # those that no worker has yet
         self.unsettled: list[Unsettled] = []
+        self.outlived: dict[tuple[str, int], Outlived] = {}  # by job and attempt; their claims wait first in line
         self.done = 0  # attempts that were stored
         self.died = 0  # of which ended dead
 
@@ -95,6 +110,17 @@ class Ledger:
         self.hold(claims)
         self.waiting += claims
 
+    def take_up(self, claim: Claim, run: Outlived) -> None:
+        """A claim whose run goes on waits for a worker that takes it up."""
+        self.hold([claim])
+        self.outlived[key_of(claim)] = run
+        self.waiting.insert(0, claim)
+
+    def taken_up(self, claim: Claim) -> tuple[str, ...]:
+        """A worker's own record names the run now, or it has ended; the files that are of no more use."""
+        run = self.outlived.pop(key_of(claim), None)
+        return () if run is None else run.files
+
     def keep(self, entries: Iterable[Unsettled]) -> None:
         """Results that are to be stored."""
         self.unsettled += entries
@@ -104,9 +130,11 @@ class Ledger:
         self.unsettled.append(Unsettled(claim, transitions.release(claim)))
 
     def give_back_waiting(self) -> None:
+        """Give back what never started. A run that goes on is not among it."""
         for claim in self.waiting:
-            self.give_back(claim)
-        self.waiting.clear()
+            if key_of(claim) not in self.outlived:
+                self.give_back(claim)
+        self.waiting = [claim for claim in self.waiting if key_of(claim) in self.outlived]
 
     def forget(self, claim: Claim) -> None:
         """It is no longer ours under this token. We may hold the same job under a later one by now."""
@@ -115,9 +143,13 @@ class Ledger:
             del self.held[claim.job.id]
 
     def lose(self, id: str) -> None:
-        """A job that no worker has is not this pool's any more."""
+        """A job that no worker has is not this pool's any more. A run that goes on is still to be ended."""
         self.held.pop(id, None)
-        self.waiting = [claim for claim in self.waiting if claim.job.id != id]
+        for claim in [claim for claim in self.waiting if claim.job.id == id]:
+            if (run := self.outlived.get(key_of(claim))) is not None:
+                self.outlived[key_of(claim)] = run._replace(disowned=True)
+            else:
+                self.waiting.remove(claim)
 
     def mark_cancelled(self, id: str) -> Claim | None:
         """Note that a job is to be cancelled; its claim. One that waits is given back at once, and so cancelled."""
@@ -125,7 +157,9 @@ class Ledger:
         if claim is None:
             return None
         marked = self.held[id] = claim._replace(job=claim.job._replace(cancel=True))
-        if any(waiting.job.id == id for waiting in self.waiting):
+        if key_of(marked) in self.outlived:
+            self.waiting = [marked if key_of(waiting) == key_of(marked) else waiting for waiting in self.waiting]
+        elif any(waiting.job.id == id for waiting in self.waiting):
             self.waiting = [waiting for waiting in self.waiting if waiting.job.id != id]
             self.give_back(marked)
         return marked

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from queuectl.api import trees
 from queuectl.api.model import Claim, Outcome, OutcomeKind
 from queuectl.core import transitions, wire
-from queuectl.core.rundir import DECIDED, ENDED, WORKER_SUFFIX, JobRecord, PoolRecord, WorkerRecord
+from queuectl.core.rundir import DECIDED, ENDED, RUNNING, STARTED, WORKER_SUFFIX, JobRecord, PoolRecord, WorkerRecord
 
-from .ledger import Unsettled
+from .ledger import Outlived, Unsettled
 from .output import Limits, finish
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
 STREAMS = ("stdout", "stderr")
+#: So many workers may die with one run that outlives them, then its attempt is lost.
+DEATHS = 3
 #: A leader was spawned no earlier and no later than so many seconds after its record says that the job was started.
 CLOCK_ERROR, SPAWNED_BY = 2.0, 60.0
 
@@ -66,6 +68,20 @@ def from_record(
         stderr=kept[1],
     )
     return Unsettled(claim, settlement, None, large, remove)
+
+
+def outlived(claim: Claim, record: WorkerRecord | None, before: Outlived | None = None) -> Outlived | None:
+    """The run of a claim whose worker is dead, if it goes on without one. *before* is what was known of it already."""
+    job = record.job if record is not None else None
+    deaths = 1 if before is None else before.deaths + 1
+    if record is None or job is None or (job.id, job.attempt) != (claim.job.id, claim.job.attempts):
+        found = before
+    elif job.outlives and job.phase in (STARTED, RUNNING):
+        files = () if before is None else before.files
+        found = Outlived(job.ident, job.started_at, (*files, *files_of(record)))
+    else:
+        return None
+    return None if found is None or deaths > DEATHS else found._replace(deaths=deaths)
 
 
 def _outputs(
@@ -147,7 +163,7 @@ def end_left(record: WorkerRecord) -> int:
     By control group where the worker had one, else by session of its leader and by the mark in the environment. What
     cleared its environment *and* changed its session *and* lost worker, keeper and pool at one instant cannot be seen.
     """
-    if record.job is None or not here(record):
+    if record.job is None or record.job.outlives or not here(record):
         return 0
     if record.cgroup:
         trees.end_cgroup(record.cgroup)

@@ -23,6 +23,7 @@ from queuectl import __version__
 from queuectl.api import trees
 from queuectl.api.errors import ConfigError, PluginError, QueueCTLError, StorageError, StorageInvalid
 from queuectl.api.model import (
+    Claim,
     Delivery,
     Event,
     Exchange,
@@ -42,8 +43,8 @@ from . import channel as words
 from . import supervisor
 from .crew import Crew
 from .inheritance import SUFFIX as INHERITED_SUFFIX
-from .ledger import Ledger, Unsettled
-from .legacy import STREAMS, files_of, from_record, here, remove
+from .ledger import Ledger, Unsettled, key_of
+from .legacy import STREAMS, files_of, from_record, here, outlived, remove
 from .output import Limits
 from .pace import LINGER, STALE, Pace
 from .peer import FAR, Peer
@@ -260,6 +261,7 @@ class Pool:
             self.crew.stop_all(False)
         if not self.stopping:
             self.crew.relief = self.pace.relief(now)
+        if not self.stopping or self.ledger.outlived:
             self.crew.staff(now)
         if self.ledger.waiting:
             self._place_waiting(now)
@@ -278,7 +280,7 @@ class Pool:
             max(self.showing.look_at, self._retry_at),
             max(storage_at, self._retry_at),
             self._drain_by,
-            self.crew.next_moment(hiring=not self.stopping),
+            self.crew.next_moment(hiring=not self.stopping or bool(self.ledger.outlived)),
         ]
         if self.courier is not None and (due := self.courier.next_deadline()) is not None:
             moments.append(due)
@@ -423,12 +425,16 @@ class Pool:
         elif word == words.HI:
             reached("pool.hi-read")
             self._look_at = 0.0
-        elif word == words.STARTED and self.courier is not None and peer.claim is not None:
-            self.courier.send([Event("started", head[4], peer.claim.job)])
+        elif word == words.STARTED and peer.claim is not None:
+            remove(self.ledger.taken_up(peer.claim))
+            if self.courier is not None:
+                self.courier.send([Event("started", head[4], peer.claim.job)])
 
     def _take_result(self, peer: Peer, head: list[Any], body: bytes) -> None:
         _word, id, attempt, packed, verdict, delay, sizes = head[:7]
         claim = peer.claim
+        if claim is not None:
+            remove(self.ledger.taken_up(claim))
         if claim is None or peer.disowned or (claim.job.id, claim.job.attempts) != (id, attempt):
             self.crew.acknowledge(peer, id, attempt)
             if peer.disowned and claim is not None:
@@ -477,14 +483,19 @@ class Pool:
             self.ledger.give_back(claim)
             return
         peer.claim = claim
-        if claim.job.cancel:
-            self.crew.stop(peer, OutcomeKind.CANCELLED)
-        elif self.stopping > 1:
-            self.crew.stop(peer, OutcomeKind.INTERRUPTED)
+        self._end_if_unwanted(peer, claim, False)
 
     def _mourn(self, peer: Peer, record: WorkerRecord | None) -> None:
         """A worker is dead and nothing of its tree lives: settle what it held."""
         claim = peer.claim
+        if claim is not None and not peer.reported:
+            run = outlived(claim, record, self.ledger.outlived.get(key_of(claim)))
+            remove(self.ledger.taken_up(claim) if run is None else ())
+            if run is not None:
+                self.log(f"worker {peer.id} died with job {claim.job.id}: its run is taken up")
+                self.ledger.take_up(claim, run._replace(disowned=peer.disowned))
+                self._hand_out()
+                return
         if claim is not None and not peer.reported and not peer.disowned:
             entry = from_record(claim, record, self.limits, self.rng, swept=True)
             if not entry.settlement.released:
@@ -622,6 +633,7 @@ class Pool:
         if self.ledger.waiting and now >= self._stale_at and not any(self.crew.free()):
             self.pace.falter()
             self.ledger.give_back_waiting()
+            self._stale_at = FAR  # a run that goes on waits for as long as it takes
 
     def _hand_out(self) -> None:
         """Give waiting claims to free workers."""
@@ -631,15 +643,28 @@ class Pool:
                 break
             claim = waiting.pop(0)
             settings = claim.job.settings
+            run = self.ledger.outlived.get(key_of(claim))
             try:
                 executor = self._recipe("executor", settings.executor)
                 backoff = self._recipe("backoff", settings.backoff)
             except (ConfigError, PluginError) as error:
                 now = time.time_ns() // 1_000_000
-                outcome = Outcome(OutcomeKind.START_FAILED, 126, now, now, str(error))
+                kind = OutcomeKind.START_FAILED if run is None else OutcomeKind.LOST
+                outcome = Outcome(kind, 126, now, now, str(error))
+                remove(self.ledger.taken_up(claim))
                 self.ledger.keep([Unsettled(claim, transitions.settle(claim, outcome))])
                 continue
-            self.crew.hand_over(peer, claim, executor, backoff)
+            self.crew.hand_over(peer, claim, executor, backoff, run)
+            if run is not None:
+                self._end_if_unwanted(peer, claim, run.disowned)
+
+    def _end_if_unwanted(self, peer: Peer, claim: Claim, disowned: bool) -> None:
+        """A run that is taken up may have been given away, cancelled or stopped meanwhile."""
+        peer.disowned = disowned
+        if claim.job.cancel and not disowned:
+            self.crew.stop(peer, OutcomeKind.CANCELLED)
+        elif disowned or self.stopping > 1:
+            self.crew.stop(peer, OutcomeKind.INTERRUPTED)
 
     def _recipe(self, kind: str, name: str) -> list[Any]:
         recipe = self._recipes.get((kind, name))
@@ -735,6 +760,8 @@ class Pool:
         except StorageError as error:
             self._later(now, error)
         self.crew.adopt(self.id, self.takeover.orphans)
+        if self.ledger.waiting:
+            self._hand_out()
 
     def _mind_the_clock(self, now: float) -> None:
         """The storage says by the wall clock what is due, and we wait by another: when it was set, look anew."""

@@ -25,7 +25,7 @@ from queuectl.core.rundir import (
 )
 
 from .inheritance import Inheritance, inherited_by, path_of
-from .legacy import end_left, files_of, from_record, here, remove, unborn_files
+from .legacy import end_left, files_of, from_record, here, outlived, remove, unborn_files
 from .points import reached
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class Takeover:
         same_boot = all(here(record) for record in dead)
         self._sort(claims, never_ran=lambda claim: same_boot and not elsewhere(claim))
         reached("takeover.sorted")
-        if not claims and not self.ledger.unsettled and not self._unheard:
+        if not claims and not self.ledger.unsettled and not self.ledger.outlived and not self._unheard:
             reached("takeover.settled")
             self.clean(dead, adopted)
             reached("takeover.cleaned")
@@ -204,13 +204,16 @@ class Takeover:
         self.ledger.hold(claims)
         workers = {
             (record.job.id, record.job.attempt): record
-            for record in (list_workers(self.run_dir) if claims else ())
+            for record in sorted(list_workers(self.run_dir) if claims else (), key=_weight)
             if record.job is not None and record.pool != self.pool
         }
         for claim in claims:
             record = workers.get((claim.job.id, claim.job.attempts))
             if record is not None and record.alive:
                 self.orphans[record.path] = claim
+                continue
+            if (run := outlived(claim, record)) is not None:
+                self.ledger.take_up(claim, run)
                 continue
             if record is not None:
                 self._end_left(record)
@@ -227,6 +230,9 @@ class Takeover:
             if record is not None and record.alive:
                 continue
             del self.orphans[path]
+            if (run := outlived(claim, record)) is not None:
+                self.ledger.take_up(claim, run)
+                continue
             if record is not None:
                 self._end_left(record)
             swept = record is not None and record.swept
@@ -283,6 +289,11 @@ class Takeover:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _weight(record: WorkerRecord) -> tuple[bool, bool]:
+    """Of two workers that have one attempt in hand, the first died with it: what the other has comes later."""
+    return record.alive, record.job is not None and record.job.outcome is not None
 
 
 def _nothing(_claim: Claim) -> bool:

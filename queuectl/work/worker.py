@@ -127,7 +127,7 @@ class Worker:
         if word == words.JOB:
             self._forget()
             self.renew(head[4])
-            self._take(wire.unpack_claim(head[1]), head[2], head[3])
+            self._take(wire.unpack_claim(head[1]), head[2], head[3], *head[5:7])
         elif word == words.ACK:
             if self._job is not None and [self._job.id, self._job.attempt] == head[1:3]:
                 reached("worker.ack-read")
@@ -250,13 +250,15 @@ class Worker:
 
     # -- one job --------------------------------------------------------------------------------
 
-    def _take(self, claim: Claim, executor: list[Any], backoff: list[Any]) -> None:
-        """Run a claim to its end and report it."""
+    def _take(
+        self, claim: Claim, executor: list[Any], backoff: list[Any], ident: str = "", started_at: int = 0
+    ) -> None:
+        """Run a claim to its end and report it. With *ident* it runs already, since *started_at*: take it up."""
         job = claim.job
         reached("worker.job-read")
         if self._terminated:
             return  # it ends without having taken it: no record, no attempt
-        self._job = JobRecord(job.id, job.seq, job.attempts, STARTED, _now())
+        self._job = JobRecord(job.id, job.seq, job.attempts, STARTED, started_at or _now(), ident, outlives=bool(ident))
         self.record.write(self._job)
         reached("worker.started")
         # The record is written before this look: a pool that takes over either sees it, or died before the look and
@@ -265,7 +267,7 @@ class Worker:
             self.record.clear()
             self._job = None
             return
-        attempt = _Attempt(self, claim)
+        attempt = _Attempt(self, claim, ident, started_at)
         outcome = attempt.run(executor)
         reached("worker.collected")
         self._job = self._job._replace(phase=ENDED, outcome=wire.pack_outcome(outcome))
@@ -276,6 +278,7 @@ class Worker:
         self._job = self._job._replace(phase=DECIDED, verdict=verdict, delay=delay)
         self._note(self._job)
         reached("worker.decided")
+        attempt.forget()
         self._kept = attempt.kept
         self._report(attempt.kept)
 
@@ -299,30 +302,35 @@ class Worker:
 class _Attempt:
     """The running of one claim: spawn, clocks, stops, end."""
 
-    def __init__(self, worker: Worker, claim: Claim) -> None:
+    def __init__(self, worker: Worker, claim: Claim, ident: str = "", started_at: int = 0) -> None:
         self.worker = worker
         self.claim = claim
+        self.ident = ident  # of a run that goes on, since *started_at*
+        self._handle: Handle | None = None
         self.settings = claim.job.settings
         self.why: OutcomeKind | None = None  # why we asked for the end
         self.kept: list[bytes | None] = [b"", b""]
         self._kill_at: float | None = None
         self._forced = False
-        self._started = time.monotonic()
+        now = time.monotonic()
+        self._started = now - max(0, _now() - started_at) / 1000 if started_at else now
         self._told = False
         self._trim_every = TRIM_FIRST
-        self._trim_at = self._started + TRIM_FIRST
+        self._trim_at = now + TRIM_FIRST
         self._size = 0
 
     def run(self, recipe: list[Any]) -> Outcome:
-        started_at = _now()
+        assert self.worker._job is not None
+        started_at = self.worker._job.started_at
         handle = None
         try:
             handle = self._start(recipe)
-            outcome = self._follow(handle)
+            outcome = self._follow(handle) if handle is not None else Outcome(OutcomeKind.LOST)
         except StartFailed as error:
             outcome = Outcome(OutcomeKind.START_FAILED, error.code, detail=str(error))
         except (Exception, SystemExit) as error:  # whatever an executor does, and wants to leave, is an outcome
-            outcome = Outcome(OutcomeKind.START_FAILED, 126, detail=f"the executor failed: {_sentence(error)}")
+            kind = OutcomeKind.LOST if self.ident else OutcomeKind.START_FAILED
+            outcome = Outcome(kind, 126, detail=f"the executor failed: {_sentence(error)}")
             self.worker.log(f"job {self.claim.job.id}: {outcome.detail}")
             outcome = outcome._replace(left=self._abandon(handle))
         if self.why is not None:
@@ -347,7 +355,8 @@ class _Attempt:
             return f"after {self.settings.timeout:g} s"
         return "ended by the worker's own signal" if self.worker._terminated else ""
 
-    def _start(self, recipe: list[Any]) -> Handle:
+    def _start(self, recipe: list[Any]) -> Handle | None:
+        """Begin it, or take it up; None if there was nothing to take up."""
         worker, job = self.worker, self.claim.job
         own = worker._policies.environment(self.claim, worker.id)
         descriptors = [stream.open_for_job() for stream in worker.streams]
@@ -364,19 +373,48 @@ class _Attempt:
                 self.settings.executor_options,
                 worker.log,
             )
-            handle = worker._policies.executor(recipe).start(run)
+            executor = worker._policies.executor(recipe)
+            handle = self._handle = self._take_up(executor, run) if self.ident else self._begin(executor, run)
         except StartFailed as error:
             os.write(descriptors[1], f"queuectl: {error}\n".encode(errors="backslashreplace"))
             raise
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+        if handle is None:
+            return None
         assert worker._job is not None
         reached("worker.spawned")
         worker._job = worker._job._replace(phase=RUNNING, ident=handle.ident)
         worker._note(worker._job)
         reached("worker.running")
         return handle
+
+    def _begin(self, executor: Executor, run: Run) -> Handle:
+        """Start it; a run that will outlive this worker is named in the record first."""
+        ident = executor.ident(run)
+        if ident:
+            worker = self.worker
+            assert worker._job is not None
+            worker._job = worker._job._replace(ident=ident, outlives=True)
+            worker.record.write(worker._job)
+            reached("worker.named")
+        return executor.start(run)
+
+    def _take_up(self, executor: Executor, run: Run) -> Handle | None:
+        """Go on with a run whose worker died. What cannot be followed is ended, so that no two attempts overlap."""
+        handle = executor.attach(self.ident, run)
+        if handle is None and executor.clean(self.ident):
+            self.worker.log(f"job {self.claim.job.id}: {self.ident} could not be taken up, and was ended")
+        return handle
+
+    def forget(self) -> None:
+        """The outcome is recorded: the executor need not keep anything of the run."""
+        if self._handle is not None:
+            try:
+                self._handle.forget()
+            except Exception as error:
+                self.worker.log(f"the executor failed to forget a run: {_sentence(error)}")
 
     def _follow(self, handle: Handle) -> Outcome:
         """Wait for the end, minding the clocks and what the pool says."""

@@ -5,6 +5,7 @@ Each plugin here is a distribution on disk that a child process finds as if it w
 
 from __future__ import annotations
 
+
 import pytest
 from place import ROOT, Place
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: The suite's words that an author may set, by kind: what is claimed beyond the contract, and how hard it is tried.
 CLAIMS: Mapping[str, tuple[str, ...]] = {
     "storage": ("processes", "race_jobs", "racers", "model_examples", "model_steps", "model_seeded"),
-    "executor": ("here", "cleans", "attaches", "python"),
+    "executor": ("here", "cleans", "attaches", "tells_signals", "takes_bytes", "many", "python"),
     "backoff": ("monotone", "random", "longest", "shortest"),
     "notifier": ("quick_enough",),
 }
@@ -207,6 +207,9 @@ def _fault(records: Sequence[Mapping[str, Any]], code: int | None, said: str, se
 # --- What it supports -----------------------------------------------------------------------------
 
 
+_USUAL = {"tells_signals": True, "takes_bytes": True}
+
+
 def _abilities(kind: str, offer: Provider[Any], claims: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What was claimed and so put to the test, and what was not."""
     if kind == "storage":
@@ -214,7 +217,7 @@ def _abilities(kind: str, offer: Provider[Any], claims: Mapping[str, Any]) -> tu
     elif kind == "notifier":
         every = {"durable": offer.durable}
     else:
-        defaults = {"executor": {"here": True, "cleans": False, "attaches": False}}
+        defaults = {"executor": {"here": True, "cleans": False, "attaches": False, **_USUAL}}
         named = {**defaults.get(kind, {}), **claims}
         every = {name: bool(value) for name, value in named.items() if isinstance(value, bool)}
     return tuple(name for name, has in every.items() if has), tuple(name for name, has in every.items() if not has)

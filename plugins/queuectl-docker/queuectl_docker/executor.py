@@ -1,0 +1,126 @@
+"""The executor: lives in a worker, starts containers, takes up and clears away what other workers left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from queuectl.api.executor import Executor, Handle, Run
+
+from .container import KIND, Container, Settings, ended_at
+from .engine import Away, Engine, Refused
+from .frames import Output
+from .plan import JOB, PREFIX, STORE, make_plan, name_of, store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from queuectl.api.providers import Context
+
+#: An ended container that nobody has asked for in so many seconds is nobody's.
+UNCLAIMED = 86_400.0
+
+
+class DockerExecutor(Executor):
+    """Runs each job in a container of its own, named by job and attempt."""
+
+    def __init__(self, options: Mapping[str, Any], context: Context) -> None:
+        self._options = options
+        self._context = context
+        self._engine = Engine(options["host"])
+        self._store = store_of(context)
+        self._leavers: list[threading.Thread] = []
+        self._swept = False
+
+    def ident(self, run: Run) -> str:
+        return KIND + name_of(run)
+
+    def start(self, run: Run) -> Handle:
+        plan = make_plan(run, self._options, self._store, self._engine.sockets)
+        self._settle_leavers()
+        job = run.claim.job
+        earlier = {STORE: self._store, JOB: job.id} if job.attempts > 1 else None
+        memory = plan.host["mem_limit"]
+        output = Output(run.stdout, run.stderr, run.log)
+        return Container(
+            self._engine,
+            plan.name,
+            plan,
+            output,
+            self._settings(memory),
+            earlier=earlier,
+            log=run.log,
+            leave=self._remove_soon,
+        )
+
+    def attach(self, ident: str, run: Run) -> Handle | None:
+        name = _name(ident)
+        if name is None:
+            return None
+        try:
+            state = self._engine.state(name)
+        except Away:
+            state = {"Status": "unknown"}  # the handle finds out
+        if state is None or state["Status"] == "created":
+            return None
+        output = Output(run.stdout, run.stderr, run.log)
+        memory = run.options.get("memory") or self._options["memory"]
+        handle = Container(
+            self._engine, name, None, output, self._settings(memory), log=run.log, leave=self._remove_soon
+        )
+        if state["Status"] == "exited":
+            handle.settle(60.0)
+        return handle
+
+    def clean(self, ident: str) -> bool:
+        name = _name(ident)
+        if name is None:
+            return False
+        try:
+            return self._engine.state(name) is not None and self._engine.remove(name)
+        except (Away, Refused) as error:
+            self._context.log(f"container {name} is left behind: {error}")
+            return False
+
+    def close(self) -> None:
+        self._settle_leavers()
+        self._engine.close()
+
+    def _settings(self, memory: int) -> Settings:
+        return Settings(self._options["patience"], self._options["log_size"], memory)
+
+    # -- what is of no use any more ---------------------------------------------------------------
+
+    def _remove_soon(self, name: str) -> None:
+        """Delete a container whose result is kept elsewhere, while the worker goes on."""
+        thread = threading.Thread(target=self._remove, args=(name,), daemon=True)
+        self._leavers.append(thread)
+        thread.start()
+
+    def _remove(self, name: str) -> None:
+        try:
+            self._engine.remove(name)
+            if not self._swept:
+                self._swept = True
+                self._sweep()
+        except (Away, Refused) as error:
+            self._context.log(f"container {name} is left behind: {error}")
+
+    def _sweep(self) -> None:
+        """Remove ended containers of this storage that nobody has taken up for a day: their workers died."""
+        for found in self._engine.containers({STORE: self._store}, status=["exited", "created", "dead"]):
+            state = self._engine.state(found["Id"])
+            if state is not None and max(ended_at(state), found["Created"]) < time.time() - UNCLAIMED:
+                self._engine.remove(found["Id"])
+
+    def _settle_leavers(self) -> None:
+        while self._leavers:
+            self._leavers.pop().join()
+
+
+def _name(ident: str) -> str | None:
+    """The container's name, if the ident is one of ours."""
+    name = ident.removeprefix(KIND)
+    plain = name.replace("-", "").replace(".", "").replace("_", "")
+    return name if name != ident and name.startswith(PREFIX) and plain.isalnum() and name.isascii() else None
