@@ -5,7 +5,6 @@ Each plugin here is a distribution on disk that a child process finds as if it w
 
 from __future__ import annotations
 
-
 import pytest
 from place import ROOT, Place
 
