@@ -123,12 +123,19 @@ def test_a_timeout_counts_from_the_beginning_of_the_run_and_ends_the_container(d
     assert (job["outcome"]["ended_at"] > job["outcome"]["started_at"]) if "outcome" in job else True
 
 
-def test_a_container_that_is_removed_by_somebody_is_lost_and_its_job_runs_again(docker: Driver, engine: Engine) -> None:
-    docker.start("--count", "1")
+def test_a_container_that_is_gone_when_its_run_is_taken_up_is_lost_and_its_job_runs_again(
+    docker: Driver, engine: Engine
+) -> None:
+    pool = docker.start("--count", "1")
     id = gated(docker)
+    pool.signal(signal.SIGSTOP)
+    kill_workers(docker)
+    pool.signal(signal.SIGKILL)
+    pool.end()
     (one,) = ours(engine, docker)
     with engine.client() as client:
         client.remove_container(one["Id"], force=True)
+    docker.start("--count", "1")
     until(lambda: len(journal(docker)) == 2, "the second attempt")
     open_gate(docker)
     job = docker.await_state(id, "dead")
