@@ -120,7 +120,7 @@ def test_a_pool_that_is_killed_with_its_workers_is_inherited_by_another_host(
         host.config.write_text(host.config.read_text() + '\n[worker]\nlease = "3s"\nheartbeat = "0.5s"\n')
     victim = there.start()
     id = here.enqueue(f"echo $$ >> {tmp_path}/runs; [ $(wc -l < {tmp_path}/runs) = 1 ] && exec sleep 600; true")
-    until((tmp_path / "runs").exists, "it runs")
+    until(lambda: any(_name(pid) == "sleep" for pid in _family(victim.pid)), "it runs, and its shell is done")
     doomed = [victim.pid, *_family(victim.pid)]
     here.start()
     for pid in doomed:
@@ -129,6 +129,13 @@ def test_a_pool_that_is_killed_with_its_workers_is_inherited_by_another_host(
     assert job["attempts"] == 2
     assert len((tmp_path / "runs").read_text().split()) == 2
     assert "lost" in here.run("show", id).stdout
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _family(pid: int) -> list[int]:
