@@ -17,6 +17,7 @@ import pytest
 
 from queuectl.api.model import State
 from queuectl.core import schema, shapes, specs
+from queuectl.core.plugins import hook_functions
 from queuectl.testing.kit.proving import CLAIMS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +69,7 @@ def test_every_option_has_a_help() -> None:
 
 def test_every_hook_says_who_calls_it_with_what_and_since_when_and_shows_an_example() -> None:
     missing = []
-    for name, hook in hooks.hooks():
+    for name, hook in hook_functions().items():
         contract = hooks.contract_of(hook)
         missing += [
             f"{name}: {part}" for part in ("called", "raising", "since", "example") if not getattr(contract, part)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from pathlib import Path
+
+from prose import prose
 
 API = Path(__file__).resolve().parent.parent / "queuectl" / "api"
 
@@ -23,8 +24,8 @@ def contracts_page(made: str) -> str:
     """Every class, method and function that is public, with its docstring."""
     lines = ["# The contracts", "", made, HEAD]
     for name in FILES:
-        tree = ast.parse((API / f"{name}.py").read_text(encoding="utf-8"))
         text = (API / f"{name}.py").read_text(encoding="utf-8")
+        tree = ast.parse(text)
         lines += [f"## queuectl.api.{name}", "", *prose(ast.get_docstring(tree) or ""), ""]
         lines += constants(tree, text)
         for node in tree.body:
@@ -92,19 +93,3 @@ def signature(node: ast.FunctionDef) -> list[str]:
         words = re.split(r", (?![^\[]*\])", ast.unparse(node.args))
         line = "\n".join([f"def {node.name}(", *(f"    {word}," for word in words), f"){returns}"])
     return ["```python", line, "```", ""]
-
-
-def prose(doc: str) -> list[str]:
-    """A docstring as Markdown; what is below ``::`` becomes code."""
-    lines: list[str] = []
-    inside = False
-    for line in inspect.cleandoc(doc).splitlines():
-        literal = line.startswith("    ")
-        if literal and not inside:
-            lines.append("```python")
-        elif inside and line and not literal:
-            lines += ["```", ""]
-        inside = literal or (inside and not line)
-        text = re.sub(r":(?:class|meth|func):`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", line)
-        lines.append(line[4:] if literal else re.sub(r"::$", ":", text).replace("``", "`"))
-    return [*lines, "```"] if inside else lines

@@ -7,7 +7,10 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
+from prose import plain
+
 from queuectl.api import hookspecs
+from queuectl.core.plugins import hook_functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,15 +28,6 @@ class Contract(NamedTuple):
     raising: str
     since: str  # "0.1"
     example: str  # a plugin, whole
-
-
-def hooks() -> list[tuple[str, Callable[..., object]]]:
-    """Every hook, in the order of ``hookspecs.py``."""
-    return [
-        (name, value)
-        for name, value in vars(hookspecs).items()
-        if name.startswith("queuectl_") and inspect.isfunction(value)
-    ]
 
 
 def contract_of(hook: Callable[..., object]) -> Contract:
@@ -67,12 +61,12 @@ def hooks_page(made: str) -> str:
     """Every hook, with its contract and an example."""
     lines = ["# Hooks", "", made, plain(inspect.cleandoc(hookspecs.__doc__ or "")), ""]
     lines += ["| hook | | called | since |", "|---|---|---|---|"]
-    for name, hook in hooks():
+    for name, hook in hook_functions().items():
         contract = contract_of(hook)
         where = re.split(r"[:.] |[:.]$", contract.called.removeprefix("Called "))[0]
         lines.append(f"| [{name}](#{name}) | {kind_of(name)} | {plain(where)} | {contract.since} |")
     lines.append("")
-    for name, hook in hooks():
+    for name, hook in hook_functions().items():
         lines += section(name, hook)
     return "\n".join(lines)
 
@@ -84,7 +78,3 @@ def section(name: str, hook: Callable[..., object]) -> list[str]:
     for paragraph in (contract.summary, contract.called, *contract.body, contract.raising):
         lines += [*textwrap.wrap(plain(paragraph), 119, break_long_words=False, break_on_hyphens=False), ""]
     return [*lines, f"Kind: {kind_of(name)}. Since: {contract.since}.", "", "```python", contract.example, "```", ""]
-
-
-def plain(text: str) -> str:
-    return text.replace("``", "`")

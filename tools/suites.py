@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from pathlib import Path
 from typing import NamedTuple
+
+from prose import plain, prose
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTING = ROOT / "queuectl" / "testing"
@@ -98,7 +99,7 @@ def suites_page(made: str) -> str:
     lines = ["# The conformance suites", "", made, HEAD]
     for title, (module, suite) in SUITES.items():
         doc = ast.get_docstring(ast.parse((TESTING / f"{module}.py").read_text(encoding="utf-8"))) or ""
-        lines += [f"## {title}: {suite}", "", *markdown(doc), ""]
+        lines += [f"## {title}: {suite}", "", *prose(doc), ""]
         parts = subjects(module, suite)
         knobs = [knob for part in parts for knob in part.knobs]
         if knobs:
@@ -120,22 +121,5 @@ def section(part: Subject, *, alone: bool) -> list[str]:
     return [*lines, ""]
 
 
-def markdown(doc: str) -> list[str]:
-    """A docstring, its literal blocks as code."""
-    lines: list[str] = []
-    inside = False
-    for line in inspect.cleandoc(doc).splitlines():
-        literal = line.startswith("    ")
-        if literal and not inside:
-            lines.append("```python")
-        elif inside and line and not literal:
-            while lines[-1] == "":
-                lines.pop()
-            lines += ["```", ""]
-        inside = (inside and not line) or literal
-        lines.append(line[4:] if literal else re.sub(r"::$", ":", line.replace("``", "`")))
-    return [*lines, "```"] if inside else lines
-
-
 def cell(text: str) -> str:
-    return " ".join(text.replace("``", "`").replace("|", "\\|").replace("<", "\\<").split())
+    return " ".join(plain(text).replace("|", "\\|").replace("<", "\\<").split())

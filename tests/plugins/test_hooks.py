@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from queuectl import api
 from queuectl.api import model
 from queuectl.api.providers import Command, Option, Panel, Provider
 from queuectl.core.app import App
-from queuectl.core.plugins import OFFERS, Plugin, hook_arguments, implementations, open_provider
+from queuectl.core.plugins import OFFERS, Plugin, hook_arguments, hook_functions, implementations, open_provider
 from queuectl.testing.fakes import FAILURE, make_claim, make_event, make_job
 from queuectl.testing.memory import MemoryStorage
 from queuectl.testing.plugin import Project
@@ -139,7 +140,7 @@ ANSWERS: Mapping[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_the_example_of_a_hook_runs(tmp_path: Path, hook: str) -> None:
-    text = hooks.contract_of(dict(hooks.hooks())[hook]).example
+    text = hooks.contract_of(hook_functions()[hook]).example
     file = tmp_path / f"{hook}_example.py"
     file.write_text(text)
     plugin = Plugin("example", str(file), "file")
@@ -155,7 +156,7 @@ def test_the_example_of_a_hook_runs(tmp_path: Path, hook: str) -> None:
 
 
 def test_a_command_of_an_example_runs_on_the_queue_that_was_chosen(queuectl_project: Project) -> None:
-    text = hooks.contract_of(dict(hooks.hooks())["queuectl_commands"]).example
+    text = hooks.contract_of(hook_functions()["queuectl_commands"]).example
     queuectl_project.install("queuectl-waiting", text)
     queuectl_project.run("enqueue", "--queue", "mail", "--", "true")
     assert queuectl_project.run("waiting").out == "mail 1\n"
@@ -163,6 +164,4 @@ def test_a_command_of_an_example_runs_on_the_queue_that_was_chosen(queuectl_proj
 
 
 def test_panels_and_offers_are_the_records_that_the_page_names() -> None:
-    assert {Panel.__name__, Command.__name__, Option.__name__, Provider.__name__} <= set(
-        __import__("queuectl.api", fromlist=["__all__"]).__all__
-    )
+    assert {Panel.__name__, Command.__name__, Option.__name__, Provider.__name__} <= set(api.__all__)
