@@ -263,7 +263,7 @@ class progress:
 
     def tell(self, counts: dict[str, int]) -> None:
         ended = counts["completed"] + counts["dead"] + counts["cancelled"]
-        words = f"{counts['processing']} running, {counts['failed']} waiting to be retried, {counts['dead']} dead"
+        words = f"{counts['processing']} in hand, {counts['failed']} waiting to be retried, {counts['dead']} dead"
         if self.bar:
             self.bar.update(self.task, completed=ended, description=words)
         elif ended * 10 // self.total > self.last or ended == self.total:

@@ -494,7 +494,6 @@ class Pool:
             if run is not None:
                 self.log(f"worker {peer.id} died with job {claim.job.id}: its run is taken up")
                 self.ledger.take_up(claim, run._replace(disowned=peer.disowned))
-                self._hand_out()
                 return
         if claim is not None and not peer.reported and not peer.disowned:
             entry = from_record(claim, record, self.limits, self.rng, swept=True)
@@ -707,7 +706,6 @@ class Pool:
             self._disown(id)
         if not self.takeover.owns_up_to(pulse.found) and pulse.found:
             self.ledger.take(pulse.found)
-            self._hand_out()
         for id in pulse.cancel:
             self._cancel(id)
         self.showing.hear(pulse.watched)
@@ -760,8 +758,6 @@ class Pool:
         except StorageError as error:
             self._later(now, error)
         self.crew.adopt(self.id, self.takeover.orphans)
-        if self.ledger.waiting:
-            self._hand_out()
 
     def _mind_the_clock(self, now: float) -> None:
         """The storage says by the wall clock what is due, and we wait by another: when it was set, look anew."""

@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
-#: A job that has run for so long is told as started; shorter ones only as done.
-TELL_STARTED_AFTER = 0.2
 #: How often the size of the output is looked at: quickly while it grows, seldom while it does not.
 TRIM_FIRST, TRIM_BUSY, TRIM_IDLE = 0.25, 0.05, 2.0
 
@@ -311,7 +309,6 @@ class _Attempt:
         self.why: OutcomeKind | None = None  # why we asked for the end
         self.kept: list[bytes | None] = [b"", b""]
         self._kill_at: float | None = None
-        self._forced = False
         now = time.monotonic()
         self._started = now - max(0, _now() - started_at) / 1000 if started_at else now
         self._told = False

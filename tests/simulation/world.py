@@ -353,6 +353,14 @@ class World:
         for worker in pool.host.workers:
             if worker.pool is pool and worker.alive and worker.claim is None and pool.waiting:
                 worker.claim, worker.phase = pool.waiting.pop(0), "given"
+        if pool.waiting and self.rng.random() < 0.2:
+            self.give_back_waiting(pool)
+
+    def give_back_waiting(self, pool: SimPool) -> None:
+        """What was claimed ahead has found no worker in time."""
+        self.tell(f"{pool.id} gives back {names(pool.waiting)}")
+        pool.unsettled += [(claim, transitions.release(claim), None) for claim in pool.waiting]
+        pool.waiting.clear()
 
     def bury(self, pool: SimPool) -> None:
         """A worker of ours that died: its tree is ended, then its attempt is lost. Its record stays until then."""
@@ -394,7 +402,9 @@ class World:
         again = [self.rng.choice(pool.sent)] if pool.sent and self.faults and self.rng.random() < 0.1 else []
         settlements = tuple([settlement for _, settlement, _ in batch])
         before = {s.id: self.storage.get([s.id])[0] for s in (*settlements, *again)}
-        turn = Turn(pool.id, (*again, *settlements), wanted(free + settling, len(pool.waiting), None), now=self.wall)
+        ahead = self.rng.choice((0, 0, 3)) if self.faults else 0
+        want = wanted(free + settling, len(pool.waiting), None, ahead)
+        turn = Turn(pool.id, (*again, *settlements), want, now=self.wall)
         answer = self.storage.exchange(turn)
         self.fences(turn, answer, before)
         done = [f"{s.id}/{s.token} {s.state.value}{' released' * s.released}" for s in turn.settlements]
