@@ -79,6 +79,16 @@ def test_a_component_that_fails_is_said_to_with_what_was_demanded(place: Place, 
         assert "demands: After any number of tries" in done.out
 
 
+def test_a_component_that_cannot_be_asked_what_it_claims_fails_with_the_cause(place: Place) -> None:
+    file = write(place, LADDER.format(answer="self.step"))
+    Path(place.project / file).write_text(Path(place.project / file).read_text().replace("self.step = step", "step[0]"))
+    done = place.run("plugins", "check", file, "--json")
+    (suite,) = done.json["suites"]
+    said = {test["name"]: test["message"] for test in suite["tests"] if test["outcome"] == "failed"}
+    assert done.code == 1 and suite["fault"] is None
+    assert "'float' object is not subscriptable" in said["test_what_it_claims_can_be_seen"]
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

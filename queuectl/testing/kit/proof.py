@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from queuectl.api.errors import QueueCTLError
 from queuectl.api.executor import Executor
 from queuectl.api.model import Settings
-from queuectl.core.plugins import Recipe, open_recipe
+from queuectl.core.plugins import Recipe, guarded, open_recipe
 from queuectl.testing.fakes import FAILURE, make_job
+from queuectl.testing.kit import proving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from queuectl.api.backoff import Backoff
     from queuectl.api.storage import Storage
     from queuectl.testing.subjects.subject import OpenStorage
 
@@ -34,7 +37,7 @@ _fresh = count(1)
 
 def options_in(folder: Path) -> dict[str, Any]:
     """The component's options, with ``{folder}`` and ``{fresh}`` filled in: another place each time this is called."""
-    words = {"{folder}": str(folder), "{fresh}": f"check{os.getpid()}x{next(_fresh)}"}
+    words = {proving.FOLDER: str(folder), proving.FRESH: f"check{os.getpid()}x{next(_fresh)}"}
 
     def filled(value: Any) -> Any:
         if isinstance(value, str):
@@ -79,7 +82,7 @@ def _storage() -> type:
 
         @pytest.fixture
         def open_copy(self) -> Callable[[str], Any]:
-            places = [name for name, value in REQUEST["options"].items() if "{folder}" in str(value)]
+            places = [name for name, value in REQUEST["options"].items() if proving.FOLDER in str(value)]
             if len(places) != 1:
                 pytest.skip("how a backup is opened cannot be known here: the plugin's own tests can say")
             return lambda path: opened({**options_in(Path()), places[0]: path})
@@ -129,26 +132,26 @@ def _notifier() -> type:
 
 
 def seen(folder: Path) -> dict[str, Any]:
-    """Nothing where the component cannot even be asked: the suite says that better, test by test."""
+    """What an executor or a backoff claims by what it is. PluginError, with the cause, where it cannot be asked."""
     if REQUEST["kind"] not in ("executor", "backoff"):
         return {}
-    try:
-        component = opened(options_in(folder))
-        return _executor_claims(component) if REQUEST["kind"] == "executor" else _backoff_claims(component)
-    except Exception:
-        return {}
+    component = opened(options_in(folder))
+    if REQUEST["kind"] == "executor":
+        return _executor_claims(component)
+    claims: dict[str, Any] = guarded(REQUEST["provider"], lambda: _backoff_claims(component))
+    return claims
 
 
-def _executor_claims(component: Any) -> dict[str, Any]:
+def _executor_claims(component: Executor) -> dict[str, Any]:
     kind = type(component)
-    component.close()
+    guarded(REQUEST["provider"], component.close)
     return {"cleans": kind.clean is not Executor.clean, "attaches": kind.attach is not Executor.attach}
 
 
-def _backoff_claims(component: Any) -> dict[str, Any]:
+def _backoff_claims(component: Backoff) -> dict[str, Any]:
     def delay(tries: int, seed: int) -> float:
         job = make_job("false", tries=tries, attempts=tries, settings=Settings(max_retries=tries))
-        answer: float | None = component.delay(job, FAILURE, Random(seed))
+        answer = component.delay(job, FAILURE, Random(seed))
         return inf if answer is None else answer
 
     rows = [[delay(tries, seed) for tries in range(1, 80)] for seed in range(5)]
@@ -156,8 +159,25 @@ def _backoff_claims(component: Any) -> dict[str, Any]:
     return {"random": chance, "monotone": all(row == sorted(row) for row in rows)}
 
 
-CLAIMS: dict[str, Any] = {**seen(Path(os.environ["QUEUECTL_PROOF"]).parent), **REQUEST["claims"]}
+def complete(component: type) -> None:
+    """Give the suite what is claimed, or a test that fails for the reason why that cannot be known."""
+    try:
+        claims = seen(Path(os.environ["QUEUECTL_PROOF"]).parent)
+    except QueueCTLError as error:  # the other tests meet what is wrong as well, and the report says which
+        claims, cause = {}, error
+
+        @staticmethod  # type: ignore[misc]
+        def test_what_it_claims_can_be_seen() -> None:
+            """What a component claims by what it is, is put to the test: here it could not even be asked."""
+            raise cause
+
+        component.test_what_it_claims_can_be_seen = test_what_it_claims_can_be_seen  # type: ignore[attr-defined]
+    for name, value in {**claims, **REQUEST["claims"]}.items():
+        setattr(component, name, tuple(value) if isinstance(value, list) else value)
+
+
 TestComponent = proof()
 TestComponent.__name__ = TestComponent.__qualname__ = "TestComponent"
-for _name, _value in CLAIMS.items():
-    setattr(TestComponent, _name, tuple(_value) if isinstance(_value, list) else _value)
+complete(TestComponent)
+#: Every claim with the value that the suite has for it.
+CLAIMS = {name: getattr(TestComponent, name) for name in proving.CLAIMS[REQUEST["kind"]]}

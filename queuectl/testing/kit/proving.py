@@ -207,17 +207,12 @@ def _fault(records: Sequence[Mapping[str, Any]], code: int | None, said: str, se
 # --- What it supports -----------------------------------------------------------------------------
 
 
-_USUAL = {"tells_signals": True, "takes_bytes": True}
-
-
 def _abilities(kind: str, offer: Provider[Any], claims: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What was claimed and so put to the test, and what was not."""
+    """What was claimed and so put to the test, and what was not. *claims* are those that the suite ran with."""
     if kind == "storage":
         every = {ability.value: ability in offer.abilities for ability in Ability}
     elif kind == "notifier":
         every = {"durable": offer.durable}
     else:
-        defaults = {"executor": {"here": True, "cleans": False, "attaches": False, **_USUAL}}
-        named = {**defaults.get(kind, {}), **claims}
-        every = {name: bool(value) for name, value in named.items() if isinstance(value, bool)}
+        every = {name: value for name, value in claims.items() if isinstance(value, bool)}
     return tuple(name for name, has in every.items() if has), tuple(name for name, has in every.items() if not has)
