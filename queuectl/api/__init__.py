@@ -89,6 +89,7 @@ __all__ = [  # said in full: type checkers read it
     "JobRejected",
     "Listener",
     "NewJob",
+    "NotDelivered",
     "NotSupported",
     "Notifier",
     "Option",

@@ -220,11 +220,18 @@ class History(NamedTuple):
 # --- What pools and storages say to each other -----------------------------------------------
 
 
+#: The kinds of event. A later version may add some.
+EVENT_KINDS = ("enqueued", "started", "completed", "failed", "dead", "cancelled", "lost", "interrupted", "retried")
+
+
 class Event(NamedTuple):
     """Something that happened to a job, told after it was stored.
 
-    ``kind`` is one of ``enqueued``, ``started``, ``completed``, ``failed``, ``dead``, ``cancelled``, ``lost``,
-    ``interrupted``, ``retried``. ``job`` is the job as the event left it.
+    ``kind`` is one of ``EVENT_KINDS``. ``enqueued``, ``retried``, and ``cancelled`` of a job that was not running are
+    told from the outbox only, since they may happen where no pool is. ``started`` is told live only, and of an attempt
+    that is over at once not at all: its end says when it began. ``job`` is the job as the event left it.
+
+    An outbox may keep it as one opaque text (see :meth:`text`), usually shared by several deliveries.
     """
 
     kind: str
@@ -232,6 +239,40 @@ class Event(NamedTuple):
     job: Job
     outcome: Outcome | None = None
     delivery: str = ""  # from the outbox: the same each time it is told to that notifier; empty when it is told live
+
+    def text(self) -> str:
+        """As JSON, without ``delivery``, which is the outbox's to say."""
+        job = self.job._asdict() | {"spec": self.job.spec._asdict(), "outcome": _plain(self.job.outcome)}
+        fields = {"kind": self.kind, "at": self.at, "job": job, "outcome": _plain(self.outcome)}
+        return json.dumps(fields, separators=(",", ":"), default=dict)
+
+    @staticmethod
+    def parse(text: str | bytes) -> Event:
+        """The event of a stored text. Unknown keys, from a newer version, are ignored."""
+        data = json.loads(text)
+        job, spec = data["job"], data["job"]["spec"]
+        spec["argv"] = None if spec["argv"] is None else tuple(spec["argv"])
+        spec["tags"] = tuple(spec["tags"])
+        job |= {
+            "spec": NewJob(**_known(NewJob, spec)),
+            "state": State(job["state"]),
+            "outcome": _parsed(job["outcome"]),
+        }
+        return Event(data["kind"], data["at"], Job(**_known(Job, job)), _parsed(data["outcome"]))
+
+
+def _plain(outcome: Outcome | None) -> dict[str, Any] | None:
+    return None if outcome is None else outcome._asdict()
+
+
+def _parsed(outcome: dict[str, Any] | None) -> Outcome | None:
+    if outcome is None:
+        return None
+    return Outcome(**_known(Outcome, outcome) | {"kind": OutcomeKind(outcome["kind"])})
+
+
+def _known(record: type[NewJob | Job | Outcome], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name in record._fields}
 
 
 class Route(NamedTuple):

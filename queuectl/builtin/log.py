@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from queuectl.api.markers import hookimpl
+from queuectl.api.model import EVENT_KINDS
 from queuectl.api.notifier import Notifier
 from queuectl.api.providers import Option, Provider
 
@@ -17,12 +18,10 @@ if TYPE_CHECKING:
     from queuectl.api.model import Event
     from queuectl.api.providers import Context
 
-KINDS = frozenset({"enqueued", "started", "completed", "failed", "dead", "cancelled", "lost", "interrupted", "retried"})
-
 
 def _check_events(kinds: list[Any]) -> str | None:
-    unknown = [repr(kind) for kind in kinds if not (isinstance(kind, str) and kind in KINDS)]
-    return f"does not know {', '.join(unknown)}: choose from {', '.join(sorted(KINDS))}" if unknown else None
+    unknown = [repr(kind) for kind in kinds if kind not in EVENT_KINDS]
+    return f"does not know {', '.join(unknown)}: choose from {', '.join(sorted(EVENT_KINDS))}" if unknown else None
 
 
 OPTIONS = (
@@ -42,7 +41,7 @@ class Log(Notifier):
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._path = str(options.get("path") or "")
-        self._kinds = frozenset(options.get("events") or KINDS)
+        self._kinds = frozenset(options.get("events") or EVENT_KINDS)
         self._command = bool(options.get("command", False))
 
     def notify(self, events: Sequence[Event]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from queuectl.api.errors import BadInput
-from queuectl.api.model import PRIORITY_HIGHEST, PRIORITY_LOWEST
+from queuectl.api.model import EVENT_KINDS, PRIORITY_HIGHEST, PRIORITY_LOWEST
 from queuectl.api.providers import Option
 
 from .options import enumeration, show, suggestion, text_list
@@ -135,7 +135,7 @@ def _queues(values: list[Any]) -> str | None:
 
 
 #: The events that are stored with the step that caused them, so that a route can keep them. ``started`` is told live.
-ROUTED = ("enqueued", "completed", "failed", "dead", "cancelled", "lost", "interrupted", "retried")
+ROUTED = tuple(kind for kind in EVENT_KINDS if kind != "started")
 
 
 def _routed(values: list[Any]) -> str | None:

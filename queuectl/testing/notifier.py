@@ -26,11 +26,10 @@ from typing import ClassVar
 
 import pytest
 
-from queuectl.api.model import Event, Outcome, OutcomeKind, State
+from queuectl.api.model import EVENT_KINDS, Event, Outcome, OutcomeKind, State
 from queuectl.api.notifier import Notifier
 from queuectl.testing.fakes import FAILURE, NEW_YEAR, SUCCESS, make_event
 
-KINDS = ("enqueued", "started", "completed", "failed", "dead", "cancelled", "lost", "interrupted", "retried")
 #: Texts that try to be more than text where they end up: in a line, a terminal, a page, a header, a shell.
 HOSTILE = (
     "two\nlines",
@@ -83,7 +82,7 @@ class NotifierSuite:
 
     def test_it_takes_every_kind_of_event(self, notifier: Notifier) -> None:
         """Also those it has nothing to say about, and kinds that a later version may add."""
-        for kind in (*KINDS, "kind-of-the-future"):
+        for kind in (*EVENT_KINDS, "kind-of-the-future"):
             notifier.notify([make_event(kind, outcome=None if kind in ("enqueued", "started", "retried") else SUCCESS)])
         notifier.close()
 

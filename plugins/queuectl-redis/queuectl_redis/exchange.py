@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from queuectl.api.model import Exchange, Settlement, State, Turn, bucket_of, fault_of
 
-from .rows import NUMBER, Batch, claim_of, command_of, event_text, maybe, outcome_text, text_of
+from .rows import NUMBER, Batch, claim_of, command_of, maybe, outcome_text, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,5 +73,5 @@ def _words(made: Settlement, batch: Batch, commands: Mapping[str, str]) -> list[
         words += batch.words(job)
     words.append(2 * len(made.deliveries))
     for delivery in made.deliveries:
-        words += [delivery.target, event_text(delivery.event)]
+        words += [delivery.target, delivery.event.text()]
     return words

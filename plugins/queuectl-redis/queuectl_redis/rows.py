@@ -191,25 +191,7 @@ def audit_of(data: bytes) -> Audit:
     return Audit(int(at), *json.loads(text))
 
 
-# -- events, for the outbox: as JSON, so that another version can read what it knows ---------------
-
-
-def event_text(event: Event) -> str:
-    job = event.job
-    return json.dumps(
-        {
-            "kind": event.kind,
-            "at": event.at,
-            "job": job._asdict() | {"spec": job.spec._asdict(), "outcome": _plain(job.outcome)},
-            "outcome": _plain(event.outcome),
-        },
-        separators=(",", ":"),
-        default=dict,
-    )
-
-
-def _plain(outcome: Outcome | None) -> dict[str, Any] | None:
-    return None if outcome is None else outcome._asdict()
+# -- the outbox -----------------------------------------------------------------------------------
 
 
 def delivery_of(id: bytes, fields: Sequence[bytes | None]) -> Delivery:
@@ -217,27 +199,9 @@ def delivery_of(id: bytes, fields: Sequence[bytes | None]) -> Delivery:
     target, event, kind, at, row, tries = fields
     assert target is not None and at is not None
     if event is not None:
-        made = _event_of(event)
+        made = Event.parse(event)
     else:
         assert kind is not None and row is not None
         told = [None if part is False else part.encode("utf-8", "surrogatepass") for part in json.loads(text_of(row))]
         made = Event(kind.decode(), int(at), job_of(told))
     return Delivery(text_of(target), made, int(id), int(at), int(tries or 0))
-
-
-def _event_of(text: bytes) -> Event:
-    data = json.loads(text)
-    job = data["job"]
-    spec = {key: value for key, value in job["spec"].items() if key in NewJob._fields}
-    spec["argv"] = None if spec["argv"] is None else tuple(spec["argv"])
-    spec["tags"] = tuple(spec["tags"])
-    fields = {key: value for key, value in job.items() if key in Job._fields}
-    fields |= {"spec": NewJob(**spec), "state": State(job["state"]), "outcome": _outcome(job["outcome"])}
-    return Event(data["kind"], data["at"], Job(**fields), _outcome(data["outcome"]))
-
-
-def _outcome(data: dict[str, Any] | None) -> Outcome | None:
-    if data is None:
-        return None
-    fields = {key: value for key, value in data.items() if key in Outcome._fields}
-    return Outcome(**(fields | {"kind": OutcomeKind(fields["kind"])}))

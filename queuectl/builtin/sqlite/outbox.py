@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from queuectl.api.model import Delivery, OutboxStat
 
 from . import statements
-from .rows import event_of, event_text
+from .rows import event_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ def put(db: Database, targets: Iterable[str], event: Event, now: int, tally: Tal
     """One row for each target, in a running transaction."""
     text = ""
     for target in targets:
-        text = text or event_text(event)
+        text = text or event.text()
         db.execute(_SQL["put"], (target, now, now, text))
         tally.send(target)
 
@@ -38,7 +38,7 @@ def put_all(db: Database, deliveries: Iterable[Delivery], now: int, tally: Tally
     event, text = None, ""
     for delivery in deliveries:
         if delivery.event is not event:
-            event, text = delivery.event, event_text(delivery.event)
+            event, text = delivery.event, delivery.event.text()
         db.execute(_SQL["put"], (delivery.target, now, now, text))
         tally.send(delivery.target)
 

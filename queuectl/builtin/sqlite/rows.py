@@ -119,41 +119,9 @@ def extra_of(job: NewJob) -> str | None:
     return json.dumps(extra, separators=(",", ":"))
 
 
-# -- events, for the outbox: as JSON, so that another version can read what it knows ---------------
-
-
-def event_text(event: Event) -> str:
-    job = event.job
-    return json.dumps(
-        {
-            "kind": event.kind,
-            "at": event.at,
-            "job": job._asdict() | {"spec": job.spec._asdict(), "outcome": _plain(job.outcome)},
-            "outcome": _plain(event.outcome),
-        },
-        separators=(",", ":"),
-        default=dict,
-    )
-
-
-def _plain(outcome: Outcome | None) -> dict[str, Any] | None:
-    return None if outcome is None else outcome._asdict()
+# -- events, for the outbox -------------------------------------------------------------------------
 
 
 @reads
 def event_of(text: str) -> Event:
-    data = json.loads(text)
-    job = data["job"]
-    spec = {key: value for key, value in job["spec"].items() if key in NewJob._fields}
-    spec["argv"] = None if spec["argv"] is None else tuple(spec["argv"])
-    spec["tags"] = tuple(spec["tags"])
-    fields = {key: value for key, value in job.items() if key in Job._fields}
-    fields |= {"spec": NewJob(**spec), "state": State(job["state"]), "outcome": _outcome(job["outcome"])}
-    return Event(data["kind"], data["at"], Job(**fields), _outcome(data["outcome"]))
-
-
-def _outcome(data: dict[str, Any] | None) -> Outcome | None:
-    if data is None:
-        return None
-    fields = {key: value for key, value in data.items() if key in Outcome._fields}
-    return Outcome(**(fields | {"kind": OutcomeKind(fields["kind"])}))
+    return Event.parse(text)
