@@ -82,7 +82,8 @@ class Link:
         """The same for a step that changes something, which the replicas asked for then have as well."""
         answer = self.step(name, *words, now=now, patient=patient)
         if self._replicas:
-            have = self._trying(lambda: self.ask("WAIT", self._replicas, round(self.timeout * 1000)), patient)
+            # Half the time that an answer may take; and once: WAIT is about what this connection wrote.
+            have = self._asked("WAIT", self._replicas, round(self.timeout * 500))
             if have < self._replicas:
                 raise StorageBusy(
                     f"{self.address}: the change is stored, but only {have} of {self._replicas} replicas have it"

@@ -7,22 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-DEADLINE = 30.0
-
-
-def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
-    """Wait for a true answer; fail with *what* was awaited."""
-    end = time.monotonic() + deadline
-    while True:
-        if answer := condition():
-            return answer
-        assert time.monotonic() < end, f"not within {deadline:g} s: {what}"
-        time.sleep(0.02)
+from redis_servers import DEADLINE, until
 
 
 class Host:

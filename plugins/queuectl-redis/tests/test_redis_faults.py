@@ -19,9 +19,9 @@ from typing import TypeVar
 
 import pytest
 from queuectl_redis.storage import RedisStorage, open_storage
-from redis_hosts import Host, until
+from redis_hosts import Host
 from redis_proxy import Proxy
-from redis_servers import Server, free_port
+from redis_servers import Server, free_port, missing, until
 
 from queuectl.api.errors import StorageBusy, StorageFull, StorageInvalid
 from queuectl.api.model import (
@@ -274,8 +274,12 @@ class Impostor:
 
 @pytest.mark.parametrize(
     ("word", "code", "says"),
-    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", 78, "not a Redis server"), (b"", 75, "no answer in time")],
-    ids=["a web server", "one that never answers"],
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", 78, "not a Redis server"),
+        (b"", 75, "no answer in time"),
+        (b"$20\r\nredis_version:6.0.16\r\n$0\r\n\r\n", 78, "this is Redis 6.0.16; queuectl needs 6.2 or newer"),
+    ],
+    ids=["a web server", "one that never answers", "one that is too old"],
 )
 def test_what_is_no_redis_server_is_named(tmp_path: Path, word: bytes, code: int, says: str) -> None:
     """One sentence, no traceback; 78 for what will not change by itself."""
@@ -399,7 +403,7 @@ class Network:
 @pytest.fixture
 def network() -> Iterator[Network]:
     if os.getuid() != 0:
-        pytest.skip("network namespaces are root's")
+        missing("network namespaces are root's")
     made = Network(3)
     yield made
     made.close()

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from redis_hosts import Host, until
-from redis_servers import Server, free_port
+from redis_hosts import Host
+from redis_servers import Server, free_port, until
 
 MakeHost = Callable[..., Host]
 
