@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.api.errors import ConfigError
 
-from .options import DEFAULT, Entry, Origin, check_table, place, show, shown_path, suggestion, unknown_key
+from .options import DEFAULT, Entry, Origin, check_table, enumeration, place, show, shown_path, suggestion, unknown_key
 from .places import config_dir
 from .schema import (
     NAMED,
@@ -223,9 +223,10 @@ class Config:
         suspects = [key for key in self.entries if self.origin(key).layer in layers and _runs_code(self, key)]
         if not suspects:
             return
-        from .trust import is_trusted
+        from .trust import changed
 
-        files = {path for path in {self.origin(key).where for key in suspects} if not is_trusted(path)}
+        looked = {path: changed(path) for path in {self.origin(key).where for key in suspects}}
+        files = {path for path, news in looked.items() if news != []}
         for key in [key for key in suspects if self.origin(key).where in files]:
             if key[0] == "notifier":
                 self._barred.add(key[1])
@@ -233,9 +234,11 @@ class Config:
                 self._fall_back(key, files)
         self.untrusted = bool(files)
         for path in sorted(files):
+            news = enumeration(map(shown_path, looked[path] or ()))
+            why = f"{news} changed since it was trusted" if looked[path] else "the file was found and not named"
             self.notes.append(
-                f"{shown_path(path)}: its plugin files and command notifiers are not loaded, because the file was "
-                f"found and not named: look at it, then run 'queuectl config trust' or name it with --config"
+                f"{shown_path(path)}: its plugin files and command notifiers are not loaded, because {why}: "
+                f"look at it, then run 'queuectl config trust' or name it with --config"
             )
 
     def _fall_back(self, key: Key, without: set[str]) -> None:

@@ -1,7 +1,7 @@
 """Which project files may bring code with them: those that somebody has looked at and said so.
 
-Trust is kept in the state folder as the file's path and a hash of it and of the plugin files it names: when either
-changes, it has to be given again.
+Trust is kept in the state folder as the file's path, with a hash of it and of each plugin file that it names: when one
+of them changes, it has to be given again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .places import private_dir, state_dir
 def trust(path: str) -> None:
     """Trust the project file at *path* as it is now."""
     known = _read()
-    known[os.path.realpath(path)] = digest(path)
+    known[os.path.realpath(path)] = contents(path)
     _write(known)
 
 
@@ -33,14 +33,20 @@ def revoke(path: str) -> bool:
 
 def is_trusted(path: str) -> bool:
     """Whether the file and its plugin files are still what was trusted."""
+    return changed(path) == []
+
+
+def changed(path: str) -> list[str] | None:
+    """Which of the file and its plugin files are no longer what was trusted. None: it never was."""
     known = _read().get(os.path.realpath(path))
-    return known is not None and known == digest(path)
+    if not isinstance(known, dict):
+        return None
+    now = contents(path)
+    return sorted(name for name in {*known, *now} if known.get(name) != now.get(name))
 
 
-def digest(path: str) -> str:
-    """A hash of the file and of every plugin file that it names, in order; a missing one counts as such."""
-    from hashlib import sha256
-
+def contents(path: str) -> dict[str, str]:
+    """A hash of the file and of every plugin file that it names, by path; a missing one counts as such."""
     from .config import parse
 
     try:
@@ -48,12 +54,16 @@ def digest(path: str) -> str:
             data = file.read()
     except OSError as error:
         raise ConfigError(f"{shown_path(path)}: cannot be read: {error.strerror}") from error
-    whole = sha256(data)
     plugins = parse(data, path).get("plugins", {})
     files = plugins.get("files", []) if isinstance(plugins, dict) else []
-    for name in files if isinstance(files, list) else []:
-        whole.update(sha256(_content(absolute(str(name), Origin("project", path)))).digest())
-    return whole.hexdigest()
+    named = [absolute(str(name), Origin("project", path)) for name in files] if isinstance(files, list) else []
+    return {os.path.realpath(path): _hash(data), **{name: _hash(_content(name)) for name in named}}
+
+
+def _hash(data: bytes) -> str:
+    from hashlib import sha256
+
+    return sha256(data).hexdigest()
 
 
 def _content(path: str) -> bytes:
@@ -68,7 +78,7 @@ def _path() -> str:
     return os.path.join(state_dir(), "trusted.json")
 
 
-def _read() -> dict[str, str]:
+def _read() -> dict[str, dict[str, str]]:
     try:
         with open(_path(), encoding="utf-8") as file:
             known = json.load(file)
@@ -77,7 +87,7 @@ def _read() -> dict[str, str]:
     return known if isinstance(known, dict) else {}
 
 
-def _write(known: dict[str, str]) -> None:
+def _write(known: dict[str, dict[str, str]]) -> None:
     from .files import write_atomically
 
     private_dir(state_dir())

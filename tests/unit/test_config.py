@@ -277,6 +277,7 @@ UNTRUSTED = (
     "queuectl.toml: its plugin files and command notifiers are not loaded, because the file was found and not "
     "named: look at it, then run 'queuectl config trust' or name it with --config"
 )
+CHANGED = UNTRUSTED.replace("the file was found and not named", "{} changed since it was trusted")
 
 
 def test_a_found_file_brings_in_no_code_until_it_is_trusted_or_named(home: Path) -> None:
@@ -293,7 +294,10 @@ def test_a_found_file_brings_in_no_code_until_it_is_trusted_or_named(home: Path)
     trust.trust(str(path))
     assert Config.load().plugins.files == (str(home / "x.py"),)
     (home / "x.py").write_text("import evil")
-    assert Config.load().notes == [UNTRUSTED]
+    assert Config.load().notes == [CHANGED.format("x.py")] and Config.load().plugins.files == ()
+    (home / "x.py").unlink()
+    path.write_text(path.read_text() + "\n")
+    assert Config.load().notes == [CHANGED.format("queuectl.toml, x.py")]
     trust.trust(str(path))
     assert trust.revoke(str(path)) and not trust.revoke(str(path))
     assert Config.load().notes == [UNTRUSTED]
