@@ -57,6 +57,7 @@ class Program:
     def __init__(self) -> None:
         self.config_file: str | None = None
         self.db: str | None = None
+        self.whose_fault = "a fault in queuectl"  # how a complaint begins about what nobody foresaw
         self._app: App | None = None
         self._queue: Queue | None = None
 
@@ -136,7 +137,7 @@ def main(args: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        return _explain(error)
+        return _explain(error, program.whose_fault)
 
 
 def group() -> LazyGroup:
@@ -160,7 +161,7 @@ def _run(program: Program, args: list[str]) -> int:
     return 0
 
 
-def _explain(error: BaseException) -> int:
+def _explain(error: BaseException, whose_fault: str) -> int:
     """Say what went wrong in one sentence; the exit code."""
     import click
 
@@ -189,7 +190,7 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, MemoryError):
         return _fail("there is not enough memory for this", QueueCTLError.exit_code)
     kind = type(error).__name__
-    return _fail(f"a fault in queuectl: {kind}: {error} (QUEUECTL_DEBUG=1 shows where)", QueueCTLError.exit_code)
+    return _fail(f"{whose_fault}: {kind}: {error} (QUEUECTL_DEBUG=1 shows where)", QueueCTLError.exit_code)
 
 
 def _fail(message: str, code: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,9 @@ from queuectl.cli import COMMANDS, Program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from queuectl.api.providers import Command
+    from queuectl.core.plugins import Plugin
 
 EXAMPLES = """\
 \b
@@ -108,10 +111,11 @@ class LazyGroup(QuickHelp, click.Group):
                 gc.enable()
             found: click.Command = import_module(COMMANDS[cmd_name][0]).command
         else:
-            offered = {command.name: command for command in _plugin_commands(ctx)}.get(cmd_name)
+            offered = {command.name: (plugin, command) for plugin, command in _plugin_commands(ctx)}.get(cmd_name)
             if offered is None:
                 return None
-            found = offered.load()
+            ctx.find_root().ensure_object(Program).whose_fault = f"plugin {offered[0]}: command {cmd_name}"
+            found = offered[1].load()
         return with_global_options(found)
 
     def resolve_command(
@@ -122,32 +126,40 @@ class LazyGroup(QuickHelp, click.Group):
             return args[0], command, args[1:]
         if args[0].startswith("-"):
             raise click.NoSuchOption(args[0], ctx=ctx)
-        names = [*COMMANDS, *(command.name for command in _plugin_commands(ctx))]
+        names = [*COMMANDS, *(command.name for _, command in _plugin_commands(ctx))]
         raise click.UsageError(f"there is no command {args[0]!r}{did_you_mean(args[0], names)}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for name, (_, text, section) in COMMANDS.items():
             sections.setdefault(section, []).append((name, text))
-        for command in _plugin_commands(ctx, quiet=True):
+        for _, command in _plugin_commands(ctx, for_help=True):
             sections.setdefault("From plugins", []).append((command.name, command.help))
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
 
 
-def _plugin_commands(ctx: click.Context, quiet: bool = False) -> Sequence[Any]:
-    """The commands that plugins offer; with *quiet* none where they cannot be had, since help must always work.
+def _plugin_commands(ctx: click.Context, for_help: bool = False) -> Sequence[tuple[Plugin, Command]]:
+    """The commands that plugins offer, and whose they are; *for_help* none where they cannot be had: help must always
+    work.
 
-    One that would take the name of a built-in command is left out.
+    One that would take the name of a built-in command is left out, which help says.
     """
     try:
         offered = tuple(ctx.find_root().ensure_object(Program).app.plugins.commands())
-        return tuple(command for command in offered if command.name not in COMMANDS)
     except QueueCTLError:
-        if quiet:
+        if for_help:
             return ()
         raise
+    if for_help:
+        from queuectl.cli.render import say
+
+        for plugin, command in offered:
+            if command.name in COMMANDS:
+                whose = f"plugin {plugin}: the command {command.name}"
+                say(f"queuectl: warning: {whose} is a built-in one, which cannot be taken")
+    return tuple(each for each in offered if each[1].name not in COMMANDS)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

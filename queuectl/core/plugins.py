@@ -732,8 +732,9 @@ class Plugins:
                 for impl in self._implementations("queuectl_shutdown", plugin):
                     self._attempt(impl, "queuectl_shutdown", {})
 
-    def commands(self) -> Iterator[Command]:
-        """The commands that installed plugins and files offer. A plugin need not be active: it can only add."""
+    def commands(self) -> Iterator[tuple[Plugin, Command]]:
+        """The commands that installed plugins and files offer, and whose they are. A plugin need not be active: it
+        can only add."""
         self.start()
         taken: dict[str, Plugin] = {}
         for plugin in self._known():
@@ -750,7 +751,7 @@ class Plugins:
                     )
                     continue
                 taken[command.name] = plugin
-                yield command
+                yield plugin, command
 
     def _commands_of(self, plugin: Plugin) -> Iterator[Command]:
         try:

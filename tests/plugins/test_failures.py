@@ -290,8 +290,22 @@ def test_an_installed_plugins_command_is_there_without_being_enabled(place: Plac
 
 def test_the_name_of_a_built_in_command_cannot_be_taken(place: Place) -> None:
     place.install("greeter", COMMAND.format(name="status", load="hello"))
-    assert "hello" not in place.run("status").out
-    assert "Say hello." not in place.run("--help").out
+    done = place.run("status")
+    assert "hello" not in done.out and done.err == ""
+    helped = place.run("--help")
+    assert "Say hello." not in helped.out
+    assert helped.err == (
+        "queuectl: warning: plugin greeter (queuectl-greeter 1.0): the command status is a built-in one, "
+        "which cannot be taken\n"
+    )
+
+
+def test_a_command_that_raises_is_named(place: Place) -> None:
+    place.install("greeter", COMMAND.format(name="hello", load="hello").replace("click.echo('hello')", "1 / 0"))
+    assert place.refused(70, "hello") == (
+        "plugin greeter (queuectl-greeter 1.0): command hello: ZeroDivisionError: division by zero "
+        "(QUEUECTL_DEBUG=1 shows where)"
+    )
 
 
 def test_a_command_that_cannot_be_loaded_is_named(place: Place) -> None:
