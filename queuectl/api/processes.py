@@ -66,7 +66,7 @@ class ProcessExecutor(Executor):
         else:
             program = find_program(argv[0], run.env, run.cwd)
         if prefix:
-            program, argv = find_program(prefix[0], os.environ, None), (*prefix, *argv)
+            program, argv = _program_in_front(prefix[0]), (*prefix, *argv)
         pid = self.spawn(program, argv, run)
         return ProcessHandle(pid, None if self._sees_orphans else f"QUEUECTL_RUN={run.env.get('QUEUECTL_RUN', '')}")
 
@@ -204,6 +204,13 @@ def _ended(pid: int) -> bool:
     """Whether a child is a zombie, as ps sees it."""
     with os.popen(f"ps -o state= -p {pid}") as listing:
         return listing.read().strip()[:1] in ("Z", "")
+
+
+def _program_in_front(name: str) -> str:
+    try:
+        return find_program(name, os.environ, None)
+    except StartFailed as error:
+        raise StartFailed(f"what the executor puts in front of the job cannot be run: {error}", error.code) from error
 
 
 def _enter(cwd: str | None) -> int | None:

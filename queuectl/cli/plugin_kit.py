@@ -179,22 +179,24 @@ def _proof_lines(proof: Proof, verbose: bool) -> list[str]:
         lines.append(f"           supports: {', '.join(proof.supports) or 'nothing beyond the minimum'}")
     if proof.lacks:
         lines.append(f"           without:  {', '.join(proof.lacks)}")
-    for test, more in _told(proof.tests, verbose):
-        lines.append(f"    {test.outcome:<7} {safe_line(test.name)}{f' and {more} more' if more else ''}")
+    for test, *alike in _told(proof.tests, verbose):
+        lines.append(f"    {test.outcome:<7} {safe_line(test.name)}")
         lines.append(f"            demands: {safe_line(test.demand)}")
         lines += [f"            {safe_line(line)}" for line in test.message.splitlines()]
+        if alike:
+            lines.append(f"            the same in {safe_line(', '.join(other.name for other in alike))}")
     return lines
 
 
-def _told(tests: Sequence[Test], verbose: bool) -> list[tuple[Test, int]]:
-    """The tests to speak of. What failed for the same reason is told once, with how many more there are."""
+def _told(tests: Sequence[Test], verbose: bool) -> list[list[Test]]:
+    """The tests to speak of. What failed for the same reason is told once, with the others after it."""
     if verbose:
-        return [(test, 0) for test in tests]
+        return [[test] for test in tests]
     alike: dict[str, list[Test]] = {}
     for test in tests:
         if test.outcome == "failed":
             alike.setdefault(test.message, []).append(test)
-    return [(same[0], len(same) - 1) for same in alike.values()]
+    return list(alike.values())
 
 
 def _shape(plugin: Plugin, findings: Sequence[Finding], proofs: Sequence[Proof]) -> dict[str, Any]:

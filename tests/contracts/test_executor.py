@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from queuectl.api.executor import Executor
+from queuectl.api.errors import StartFailed
+from queuectl.api.executor import Executor, Run
+from queuectl.api.processes import ProcessExecutor
 from queuectl.api.providers import Context, Provider
 from queuectl.builtin import subprocess
 from queuectl.testing.executor import ExecutorSuite
+from queuectl.testing.fakes import make_run
 
 
 def opened() -> Executor:
@@ -34,3 +37,18 @@ class TestSubprocessWithoutSubreaper(TestSubprocess):
     @pytest.fixture(autouse=True)
     def without(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("QUEUECTL_NO_SUBREAPER", "1")
+
+
+class BehindNothing(ProcessExecutor):
+    def prefix(self, run: Run) -> Sequence[str]:
+        return ("no-such-program", "--")
+
+
+def test_a_program_in_front_that_is_not_there_is_not_the_jobs() -> None:
+    """Who reads why a job could not start looks at its command, which is there."""
+    executor = BehindNothing()
+    run = make_run("true", stdout=1, stderr=2)
+    with pytest.raises(StartFailed, match="what the executor puts in front of the job cannot be run: no-such") as told:
+        executor.start(run)
+    assert told.value.code == 127
+    executor.close()

@@ -253,6 +253,45 @@ def test_a_broken_executor_is_noticed(
         getattr(ExecutorSuite(), test)(open_executor=executor, tmp_path=tmp_path, **arguments)
 
 
+class Codes(Wrapped):
+    """What died of a signal exited with 128 and its number, as behind an init."""
+
+    def collect(self) -> Outcome | None:
+        outcome = self.inner.collect()
+        if outcome is None or outcome.kind is not OutcomeKind.SIGNALLED:
+            return outcome
+        return outcome._replace(kind=OutcomeKind.EXITED, code=outcome.exit_code)
+
+
+class BehindAnInit(Wrapping):
+    handle = Codes
+
+
+class CodesSuite(ExecutorSuite):
+    __test__ = False
+    tells_signals = False
+
+
+@pytest.mark.parametrize(
+    ("test", "arguments"),
+    [
+        ("test_a_signal_is_told_apart_from_an_exit", {"number": 15}),
+        ("test_a_suspended_job_still_runs_and_can_be_ended", {}),
+        ("test_stop_by_force_ends_the_whole_tree", {"kind": "child"}),
+        ("test_a_polite_stop_ends_whoever_listens", {"kind": "child"}),
+        ("test_a_deaf_job_outlives_a_polite_stop", {}),
+    ],
+)
+def test_an_executor_that_cannot_tell_signals_is_held_to_what_it_claims(
+    test: str, arguments: Mapping[str, Any], tmp_path: Path
+) -> None:
+    getattr(CodesSuite(), test)(open_executor=BehindAnInit, tmp_path=tmp_path, **arguments)
+    again = tmp_path / "again"
+    again.mkdir()
+    with pytest.raises(pytest.fail.Exception, match="EXITED"):
+        getattr(ExecutorSuite(), test)(open_executor=BehindAnInit, tmp_path=again, **arguments)
+
+
 def _quick_wait(self: Any, seconds: float = 2.0) -> bool:
     from queuectl.testing.workbench import readable
 

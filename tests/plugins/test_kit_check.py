@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 from place import Place
+
+from queuectl.cli import plugin_kit
+from queuectl.testing.kit import proving
+from queuectl.testing.kit.prove import without_traceback
 
 HEAD = """\
 import os, time
@@ -113,6 +118,29 @@ def test_what_can_be_seen_without_running_it_is_an_error(place: Place, code: str
     done = place.run("plugins", "check", write(place, code), "--no-suite", "--json")
     assert done.code == 1
     assert any(said in text for text in findings(done.json, "error")), done.json
+
+
+def raised() -> str:
+    try:
+        assert {"code": 3} == {"code": 4}, "two\nlines"
+    except AssertionError:
+        return traceback.format_exc()
+
+
+def test_of_a_test_in_a_process_of_its_own_it_says_what_was_found_and_not_where() -> None:
+    """The tests of executors are: what comes from there is a traceback."""
+    for text in (raised(), f"Failed: {raised()}"):
+        found = without_traceback(text.splitlines())
+        assert found[:2] == ["AssertionError: two", "lines"]
+    assert without_traceback(["AssertionError: 6.0 is more than 5"]) == ["AssertionError: 6.0 is more than 5"]
+
+
+def test_every_failed_test_is_named() -> None:
+    """Those that failed alike are told once, but each has its name."""
+    alike = [proving.Test(f"test_{name}", "failed", "order", "it was not kept") for name in "abc"]
+    proof = proving.Proof("notifier", "mine", (*alike, proving.Test("test_d", "failed", "more", "nothing came")))
+    said = "\n".join(plugin_kit._proof_lines(proof, verbose=False))
+    assert said.count("it was not kept") == 1 and "the same in test_b, test_c" in said and "test_d" in said
 
 
 def test_what_may_change_in_any_release_is_warned_of(place: Place) -> None:

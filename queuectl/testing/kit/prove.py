@@ -64,8 +64,15 @@ def message_of(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     text = crash.message if crash is not None else str(report.longrepr)
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    shown = [lines[-1]] if lines and lines[0].startswith("Traceback") else lines[:4]
-    return "\n".join(shown)[:1000]
+    return "\n".join(without_traceback(lines)[:4])[:1000]
+
+
+def without_traceback(lines: list[str]) -> list[str]:
+    """What was raised, where the text of a failure is a traceback: that of a test in a process of its own is."""
+    if not lines or "Traceback (most recent call last)" not in lines[0]:
+        return lines
+    last = max((n for n, line in enumerate(lines) if line.startswith("  File ")), default=0)
+    return next((lines[n:] for n in range(last + 1, len(lines)) if not lines[n].startswith(" ")), lines[-1:])
 
 
 def main() -> int:
