@@ -206,7 +206,7 @@ class Storage(abc.ABC):
         A fault is ``fault_of`` a job's command and the reason it died for, kept when it died: the cost may grow with
         the number of DEAD jobs, never with history. Ability FAULTS.
         """
-        raise NotSupported(f"{type(self).__name__} cannot group dead jobs")
+        raise NotSupported("this storage cannot group dead jobs")
 
     def resolve(self, prefix: str) -> Sequence[str]:
         """Up to two ids given by users that start with *prefix*; two mean that it is ambiguous. None for "".
@@ -408,7 +408,7 @@ class Storage(abc.ABC):
         Each batch is of one moment; nothing is held between them, so that work goes on. Meant for a store that no
         pool is using: a job that changes meanwhile is given as it is then.
         """
-        raise NotSupported(f"{type(self).__name__} cannot export")
+        raise NotSupported("this storage cannot export")
 
     def load(
         self,
@@ -426,7 +426,7 @@ class Storage(abc.ABC):
         a user gave takes another number instead. An attempt that is loaded counts in ``runs`` of its queue, but not
         in ``samples``.
         """
-        raise NotSupported(f"{type(self).__name__} cannot load")
+        raise NotSupported("this storage cannot load")
 
     def backup(self, path: str) -> None:
         """Write a consistent copy, with output, to *path*, which must not exist, while work goes on.
@@ -434,7 +434,7 @@ class Storage(abc.ABC):
         The copy is what the storage was at one moment after the call. Claims wait for it no longer than for each other.
         ``Conflict`` if something is there. The copy appears whole, or not at all.
         """
-        raise NotSupported(f"{type(self).__name__} cannot make a backup")
+        raise NotSupported("this storage cannot make a backup")
 
     # -- life -------------------------------------------------------------------------------------
 

@@ -513,8 +513,11 @@ class MemoryStorage(Storage):
         shelf.ready.discard(job.seq)
         shelf.attempts.pop(job.seq, None)
         shelf.audits.pop(job.seq, None)
-        for key in [key for key in shelf.outputs if key[0] == job.seq]:
-            del shelf.outputs[key]
+        shelf.watched.pop(job.seq, None)
+        shelf.released -= {each for each in shelf.released if each[0] == job.seq}
+        for kept in (shelf.outputs, shelf.shown):
+            for key in [key for key in kept if key[0] == job.seq]:
+                del kept[key]
 
     def set_queue(
         self,

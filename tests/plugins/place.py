@@ -29,6 +29,7 @@ class Place:
 
     def __init__(self, base: Path) -> None:
         self.home, self.site, self.project = base / "home", base / "site", base / "home" / "project"
+        self.program = ["-m", "queuectl"]  # what Python is to run
         self.project.mkdir(parents=True)
         self.site.mkdir()
 
@@ -57,7 +58,7 @@ class Place:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("QUEUECTL_", "XDG_"))}
         clean.update(HOME=str(self.home), PYTHONPATH=f"{self.site}{os.pathsep}{ROOT}", **(env or {}))
         done = subprocess.run(
-            [sys.executable, "-m", "queuectl", *words],
+            [sys.executable, *self.program, *words],
             check=False,
             cwd=self.project,
             env=clean,
