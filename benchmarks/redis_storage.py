@@ -170,7 +170,7 @@ def pools(report: Report, stage: Stage, jobs: int) -> None:
         completed = sum(1 for stat in storage.stat() if stat.runs == jobs)
         assert codes == [0] * n and completed == 1, (codes, storage.stat())
         storage.close()
-        report.add(f"{n} pool{'s' * (n > 1)} that run nothing", jobs / spent, "jobs a second")
+        report.add(f"{n} pool{'s' * (n > 1)} that run{'s' * (n == 1)} nothing", jobs / spent, "jobs a second")
 
 
 def _pool(url: str, prefix: str, name: str) -> int:
