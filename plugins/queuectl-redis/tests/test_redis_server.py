@@ -66,7 +66,7 @@ def test_nothing_is_published_while_every_pool_is_busy(fresh: Callable[[], Calla
 
 
 def test_with_replicas_asked_for_a_change_counts_when_they_have_it(own_server: Server) -> None:
-    options = {"url": own_server.url, "wait_replicas": 1, "timeout": 0.5, "patience": 0.0}
+    options = {"url": own_server.url, "wait_replicas": 1, "timeout": 2.0, "patience": 0.0}
     storage = open_storage(options)
     with pytest.raises(StorageBusy, match="stored, but only 0 of 1 replicas have it"):
         storage.enqueue([NewJob("true", id="alone")])
