@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from place import Place
+from place import ROOT, Place
 
 from queuectl.cli import plugin_kit
 from queuectl.testing.kit import proving
@@ -54,6 +54,13 @@ def test_a_good_plugin_keeps_its_contracts_and_it_is_said_what_it_can(place: Pla
     assert suite["passed"] > 70 and suite["supports"] == ["monotone"] and suite["lacks"] == ["random"]
     assert all(test["demand"] for test in suite["tests"])
     assert findings(done.json, "error") == findings(done.json, "warning") == []
+    page = (ROOT / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
+    said = page[page.index("`plugins check NAME`") :]
+    shapes = (done.json, suite, suite["tests"][0], done.json["findings"][0])
+    assert [key for shape in shapes for key in shape if f"`{key}`" not in said] == []
+    (listed,) = (plugin for plugin in place.run("plugins", "list", "--json").json if plugin["name"] == "fixed")
+    said = page[page.index("`plugins list`") :]
+    assert [key for shape in (listed, listed["offers"][0]) for key in shape if f"`{key}`" not in said] == []
 
 
 def test_what_it_claims_and_what_it_is_set_to_are_put_to_the_test(place: Place) -> None:
@@ -122,8 +129,8 @@ def test_what_can_be_seen_without_running_it_is_an_error(place: Place, code: str
 
 def raised() -> str:
     try:
-        assert {"code": 3} == {"code": 4}, "two\nlines"
-    except AssertionError:
+        raise ValueError("two\nlines")
+    except ValueError:
         return traceback.format_exc()
 
 
@@ -131,7 +138,7 @@ def test_of_a_test_in_a_process_of_its_own_it_says_what_was_found_and_not_where(
     """The tests of executors are: what comes from there is a traceback."""
     for text in (raised(), f"Failed: {raised()}"):
         found = without_traceback(text.splitlines())
-        assert found[:2] == ["AssertionError: two", "lines"]
+        assert found[:2] == ["ValueError: two", "lines"]
     assert without_traceback(["AssertionError: 6.0 is more than 5"]) == ["AssertionError: 6.0 is more than 5"]
 
 
