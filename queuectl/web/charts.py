@@ -43,7 +43,7 @@ class Chart(NamedTuple):
 
     bars: list[Bar]
     width: float
-    top: int  # the number that the full height stands for
+    top: int  # the number that the full height stands for: a round one, and so is its half
     ticks: list[str]  # moments, evenly from the left edge to the right one
     words: list[tuple[str, int]]
     arrivals: str  # the points of a line: jobs that were put in
@@ -54,7 +54,7 @@ def throughput(slots: Sequence[Slot]) -> Chart:
     """Attempts that ended, by how, and a line of what was put in."""
     counts = [[(word, slot.count(*measures)) for word, measures in RESULTS] for slot in slots]
     arrived = [slot.count("enqueued") for slot in slots]
-    top = max([*(sum(n for _, n in bar) for bar in counts), *arrived], default=0)
+    top = round_up(max([*(sum(n for _, n in bar) for bar in counts), *arrived], default=0))
     bars = []
     for place, (slot, bar, n) in enumerate(zip(slots, counts, arrived, strict=True)):
         said = ", ".join([f"{n} {word}" for word, n in bar if n] or ["nothing ended"])
@@ -65,9 +65,19 @@ def throughput(slots: Sequence[Slot]) -> Chart:
         top,
         _ticks(slots),
         [(word, sum(bar[at][1] for bar in counts)) for at, (word, _) in enumerate(RESULTS)],
-        " ".join(f"{place * 10 + 4.25:g},{HEIGHT - 98 * n / (top or 1):.2f}" for place, n in enumerate(arrived)),
+        " ".join(f"{place * 10 + 4.25:g},{HEIGHT - HEIGHT * n / top:.2f}" for place, n in enumerate(arrived)),
         sum(arrived),
     )
+
+
+def round_up(n: int) -> int:
+    """The next number that an axis can have at its end, with a whole number at its half."""
+    size = 1
+    while True:
+        for step in (2, 4, 6, 8, 10):
+            if n <= step * size:
+                return step * size
+        size *= 10
 
 
 def _ticks(slots: Sequence[Slot]) -> list[str]:

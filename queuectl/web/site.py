@@ -268,7 +268,17 @@ def _fault(error: Exception) -> Response:
 
     site().plugins.log(f"a fault in the dashboard, at {request.method} {request.path}: {error!r}")
     traceback.print_exception(error)
-    return _explain(500, "A fault in queuectl", "This is a fault in queuectl; the server's log has more.")
+    whose = _plugin_of(request.path)
+    where = f"plugin {whose}" if whose else "QueueCTL"
+    return _explain(
+        500, f"A fault in {where}", f"Nothing you did: {where} has a fault here. The server's log has more."
+    )
+
+
+def _plugin_of(path: str) -> str:
+    """The plugin whose page this is, or nothing."""
+    parts = path.split("/")
+    return parts[2] if len(parts) > 2 and parts[1] == "x" else ""
 
 
 def _explain(code: int, title: str, detail: str) -> Response:

@@ -46,6 +46,8 @@ def register(app: Flask) -> None:
     app.jinja_env.filters.update(
         ago=ago,
         span=span_of,
+        elapsed=elapsed,
+        sentence=sentence,
         seconds=seconds,
         size=size,
         line=line,
@@ -86,11 +88,17 @@ def ago(moment: int | None, now: int | None = None) -> Markup:
 
 
 def rough(ms: int) -> str:
-    """One unit is enough to read at a glance."""
-    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
-        if ms >= 2 * length or (ms >= length and unit == "d"):
-            return f"{ms // length} {unit}"
+    """One unit and two digits are enough to read at a glance."""
+    for unit, length, least in (("d", 86_400_000, 172_800_000), ("h", 3_600_000, 6_000_000), ("min", 60_000, 100_000)):
+        if ms >= least:
+            return f"{round(ms / length)} {unit}"
     return f"{max(1, ms // 1000)} s"
+
+
+def elapsed(ms: int) -> str:
+    """How long something has gone on: whole seconds, since it goes on while it is read."""
+    whole = max(0, ms) // 1000
+    return span(whole) if whole >= 10 else f"{whole} s"
 
 
 def span_of(ms: float | None) -> str:
@@ -121,6 +129,11 @@ def rate(n: float | None) -> str:
     if not n:
         return "0"
     return number(round(n)) if n >= 10 else f"{n:.1f}"
+
+
+def sentence(text: str) -> str:
+    """Begun with a capital letter, and otherwise as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def percent(share: float | None) -> str:

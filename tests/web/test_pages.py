@@ -80,10 +80,10 @@ def test_actions_on_one_job(desk: Desk) -> None:
 
 def test_ticked_jobs_are_asked_about_and_then_done(desk: Desk) -> None:
     ids = [desk.enqueue(f"n{n}") for n in range(3)]
-    asked = desk.post("/bulk/ask", {"action": "cancel", "id": ids[:2], "scope": "some", "next": "/jobs"})
+    asked = desk.post("/bulk/ask", {"action": "cancel", "job": ids[:2], "scope": "some", "next": "/jobs"})
     assert "Cancel 2 jobs?" in asked.text
     assert all(desk.queue.get(id).state is State.PENDING for id in ids)
-    done = desk.post("/bulk/act", {"action": "cancel", "id": ids[:2], "next": "/jobs"}, follow_redirects=True)
+    done = desk.post("/bulk/act", {"action": "cancel", "job": ids[:2], "next": "/jobs"}, follow_redirects=True)
     assert "2 jobs cancelled" in done.text
     assert [desk.queue.get(id).state for id in ids] == [State.CANCELLED, State.CANCELLED, State.PENDING]
     assert "No job is selected" in desk.post("/bulk/ask", {"action": "retry"}, follow_redirects=True).text

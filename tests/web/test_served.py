@@ -35,7 +35,7 @@ def test_with_a_token_file_only_who_has_a_token_comes_in(driver: Driver) -> None
     code, text = ask(f"{url}/api/v1/stat", Authorization=f"Bearer {token[1]}")
     assert code == 200 and token[1] not in text
     assert ask(f"{url}/api/v1/stat?token={token[1]}")[0] == 401, "a token in an address is no token"
-    assert "Who is there?" in ask(f"{url}/jobs")[1]
+    assert "Log in" in ask(f"{url}/jobs")[1]
     dashboard.close()
     assert dashboard.log.read_text().count(token[1]) == 1, "shown once, and never logged"
 

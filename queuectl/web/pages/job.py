@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
@@ -45,6 +46,7 @@ class Span(NamedTuple):
     x: float
     width: float
     title: str
+    number: int | None  # of the attempt
 
 
 @blueprint.get("/jobs/<id>")
@@ -67,6 +69,7 @@ def show(id: str) -> str:
         running=running,
         windows=windows,
         life=timeline(job, history, now),
+        waited=waits_of(life_of(job, history, now)),
         stretches=stretches(job, history, now),
         fault=fault_of(job.spec.command, job.reason) if job.state is State.DEAD else "",
         cli=cli_of(job),
@@ -166,6 +169,7 @@ class Stretch(NamedTuple):
     start: int
     end: int
     said: str
+    number: int | None = None  # of the attempt
 
 
 def life_of(job: Job, history: History, now: int) -> list[Stretch]:
@@ -179,14 +183,25 @@ def life_of(job: Job, history: History, now: int) -> list[Stretch]:
         found.append(Stretch("wait", at, outcome.started_at, "waited"))
         said = outcome.detail or outcome.kind.value
         kind = attempt.state.value if attempt.state is not State.PENDING else "lost"
-        found.append(Stretch(kind, outcome.started_at, outcome.ended_at, f"attempt {attempt.number}: {said}"))
+        found.append(
+            Stretch(kind, outcome.started_at, outcome.ended_at, f"attempt {attempt.number}: {said}", attempt.number)
+        )
         at = outcome.ended_at
     if job.state is State.PROCESSING:
         found.append(Stretch("wait", at, job.updated_at, "waited"))
-        found.append(Stretch("processing", job.updated_at, now, f"attempt {job.attempts}: runs"))
+        found.append(Stretch("processing", job.updated_at, now, f"attempt {job.attempts}: runs", job.attempts))
     elif job.state not in FINISHED:
         found.append(Stretch("wait", at, now, "waits"))
     return found
+
+
+def waits_of(life: list[Stretch]) -> dict[int, float]:
+    """How many seconds went by before each attempt."""
+    return {
+        attempt.number: max(0, wait.end - wait.start) / 1000
+        for wait, attempt in pairwise(life)
+        if attempt.number is not None and wait.kind == "wait"
+    }
 
 
 def timeline(job: Job, history: History, now: int) -> list[Span]:
@@ -207,12 +222,13 @@ def stretches(job: Job, history: History, now: int) -> list[tuple[str, int]]:
 
 def _shares(spans: list[Stretch], begin: int, end: int) -> list[Span]:
     """As shares of the whole; what is short is still wide enough to be seen."""
-    widths = [max(0.0, (stop - start) / (end - begin)) for _, start, stop, _ in spans]
+    widths = [max(0.0, (stop - start) / (end - begin)) for _, start, stop, *_ in spans]
     widths = [max(width, 0.012) if kind != "wait" else width for width, (kind, *_) in zip(widths, spans, strict=True)]
     scale = 100 / (sum(widths) or 1)
     shares, x = [], 0.0
-    for width, (kind, start, stop, said) in zip(widths, spans, strict=True):
-        shares.append(Span(kind, round(x, 3), round(width * scale, 3), f"{said}, {rough(max(0, stop - start))}"))
+    for width, (kind, start, stop, said, number) in zip(widths, spans, strict=True):
+        took = rough(max(0, stop - start))
+        shares.append(Span(kind, round(x, 3), round(width * scale, 3), f"{said}, {took}", number))
         x += width * scale
     return shares
 

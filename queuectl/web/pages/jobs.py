@@ -10,17 +10,19 @@ from queuectl.api.errors import BadInput, JobRejected
 from queuectl.api.model import Action, State, Where
 from queuectl.core import filters
 from queuectl.core.jobqueue import STEP
-from queuectl.core.shapes import counts_of
+from queuectl.core.shapes import counts_of, why_waiting
 from queuectl.web import tails
 from queuectl.web.batches import Batch
 from queuectl.web.door import inside
 from queuectl.web.site import queue, site
-from queuectl.web.words import plural
+from queuectl.web.words import now_ms, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flask.typing import ResponseReturnValue
 
-    from queuectl.api.model import Job
+    from queuectl.api.model import Job, QueueStat
     from queuectl.core.filters import Filter
 
 ROWS = 50
@@ -56,11 +58,23 @@ def index() -> ResponseReturnValue:
         asked=asked,
         after=request.args.get("after"),
         says=tails.failed(site().storage, page.jobs) if page else {},
+        waits=waits(page.jobs, stats, now_ms()) if page else {},
         counts=counts_of(stats),
         queue_names=[stat.name for stat in stats[:50]],
         tab=shown[0].value if len(shown) == 1 else "",
         rest=without_state(query),
     ), (400 if problem else 200)
+
+
+def waits(jobs: Sequence[Job], stats: Sequence[QueueStat], now: int) -> dict[str, str]:
+    """Why those that are due do not run: of the others the list shows when they will be."""
+    by_name = {stat.name: stat for stat in stats}
+    found = {}
+    for job in jobs:
+        why = why_waiting(job, by_name.get(job.spec.queue), now)
+        if why is not None and job.run_at <= now:
+            found[job.id] = why.removeprefix("due: ")
+    return found
 
 
 def without_state(query: str) -> str:
@@ -102,7 +116,7 @@ def asked_for(action: Action, query: str) -> Filter:
 def ask() -> ResponseReturnValue:
     """What an action would do, with the count, before anything is done."""
     action = _action()
-    ids = request.form.getlist("id")[:1000]
+    ids = request.form.getlist("job")[:1000]
     query = request.form.get("q", "")
     back = inside(request.form.get("next", ""))
     if request.form.get("scope") != "all":
@@ -129,7 +143,7 @@ def act() -> ResponseReturnValue:
     """Do it: at once to some, as a batch to everything that matches."""
     action = _action()
     back = inside(request.form.get("next", ""))
-    ids = request.form.getlist("id")[:1000]
+    ids = request.form.getlist("job")[:1000]
     if ids:
         done = sum(_apply(action, ids[at : at + STEP]) for at in range(0, len(ids), STEP))
         left = len(ids) - done

@@ -15,7 +15,8 @@ from queuectl.core.plugins import guarded
 from queuectl.core.rundir import list_workers
 from queuectl.core.shapes import counts_of, worker_shape
 from queuectl.web import tails
-from queuectl.web.charts import throughput
+from queuectl.web.charts import spark, throughput
+from queuectl.web.past import of_queue
 from queuectl.web.site import site
 from queuectl.web.words import now_ms
 
@@ -30,7 +31,11 @@ HOUR = 3_600_000
 #: name -> (span, slots)
 RANGES = {"1h": (HOUR, 60), "24h": (24 * HOUR, 48), "7d": (168 * HOUR, 84)}
 FAILURES_LOOKED_AT = 200
-QUEUES_SHOWN, RUNNING_SHOWN = 8, 6
+QUEUES_SHOWN, RUNNING_SHOWN, NEXT_SHOWN = 8, 6, 8
+#: Those of paused queues are passed over, as far as this.
+NEXT_LOOKED_AT = 50
+#: So many queues have a line of their last hour.
+SPARKS = 100
 #: Minutes that a rate is of.
 RATE_MINUTES = 5
 
@@ -47,12 +52,16 @@ def show() -> str:
     run_dir = site().app.run_dir
     workers = [worker_shape(w) for w in list_workers(run_dir) if w.alive]
     pools = [pool for pool in storage.pools() if pool.lease_until > now]
+    paused = {stat.name for stat in stats if stat.paused}
+    hour = site().past.read(storage, now, *RANGES["1h"])
+    waiting = storage.find(Where(states=(State.PENDING,)), limit=NEXT_LOOKED_AT).jobs
     return render_template(
         "overview.html",
         counts=counts_of(stats),
         stats=stats,
         busiest=sorted(stats, key=importance)[:QUEUES_SHOWN],
         rates=rates(storage, now),
+        sparks={stat.name: spark([slot.count(*RUNS) for slot in of_queue(hour, stat.name)]) for stat in stats[:SPARKS]},
         unserved=unserved(stats, pools),
         running=tails.running(run_dir, storage.find(Where(states=(State.PROCESSING,)), limit=RUNNING_SHOWN).jobs),
         oldest=oldest_due(stats),
@@ -64,7 +73,8 @@ def show() -> str:
         workers=workers,
         pools=pools,
         State=State,
-        upcoming=storage.find(Where(states=(State.PENDING,)), limit=6).jobs,
+        upcoming=[job for job in waiting if job.spec.queue not in paused][:NEXT_SHOWN],
+        held=sum(stat.counts.get(State.PENDING, 0) for stat in stats if stat.paused),
         failing=failing(storage),
         panels=_panels(),
     )

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from queuectl.core.figures import Slot
 
 SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-STEPS = (10, 100, 1000, 10_000, 60_000, 600_000, 3_600_000)
+#: Milliseconds, and how they read.
+STEP_WORDS = {
+    10: "10 ms", 100: "100 ms", 1000: "1 s", 10_000: "10 s", 60_000: "1 min", 600_000: "10 min", 3_600_000: "1 h"
+}  # fmt: skip
+STEPS = tuple(STEP_WORDS)
 
 blueprint = Blueprint("stats", __name__)
 
@@ -44,14 +48,14 @@ def index() -> str:
         chart=throughput(slots),
         success=completed / (completed + dead) if completed + dead else None,
         rows=[
-            ("wait", "from due to started", summary(wait)),
-            ("run", "of attempts that ended by themselves", summary(run)),
+            ("waited", "from due to started", summary(wait)),
+            ("ran", "attempts that ended by themselves", summary(run)),
         ],
         lines=[
-            ("wait", "Waiting", json.dumps(lines_of(slots, "wait"))),
-            ("run", "Running", json.dumps(lines_of(slots, *RUNS))),
+            ("wait", "Waited", json.dumps(lines_of(slots, "wait"))),
+            ("run", "Ran", json.dumps(lines_of(slots, *RUNS))),
         ],
-        shares=[("Waiting", steps_of(wait)), ("Running", steps_of(run))],
+        shares=[("Waited", steps_of(wait)), ("Ran", steps_of(run))],
     )
 
 
@@ -67,14 +71,13 @@ def lines_of(slots: Sequence[Slot], *measures: str) -> list[list[Any]]:
 def steps_of(histogram: Mapping[int, int]) -> list[tuple[str, int, float]]:
     """How many took how long: (words, number, share in percent), in a few steps."""
     from queuectl.api.model import bucket_bounds
-    from queuectl.web.words import seconds
 
     total = sum(histogram.values())
     found, below = [], 0
     for step in STEPS:
         n = sum(n for bucket, n in histogram.items() if bucket_bounds(bucket)[0] < step) - below
-        found.append((f"< {seconds(step / 1000)}", n, 100 * n / total if total else 0.0))
+        found.append((f"< {STEP_WORDS[step]}", n, 100 * n / total if total else 0.0))
         below += n
     rest = total - below
-    found.append((f"≥ {seconds(STEPS[-1] / 1000)}", rest, 100 * rest / total if total else 0.0))
+    found.append((f"≥ {STEP_WORDS[STEPS[-1]]}", rest, 100 * rest / total if total else 0.0))
     return found

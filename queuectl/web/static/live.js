@@ -23,9 +23,20 @@
   function isInUse() {
     const selection = getSelection();
     if (selection && !selection.isCollapsed && live.contains(selection.anchorNode)) return true;
-    if (live.querySelector("input[type=checkbox][name=id]:checked")) return true;
+    if (live.querySelector("input[type=checkbox][name=job]:checked")) return true;
     const focused = document.activeElement;
     return !!focused && live.contains(focused) && focused.matches("input:not([type=checkbox]), select, textarea");
+  }
+
+  /** What is read first, below the bar, and where it is; nothing at the top of a page, where news is to be seen. */
+  function anchor() {
+    if (scrollY < 8) return null;
+    const low = document.querySelector(".bar").getBoundingClientRect().bottom;
+    for (const each of live.querySelectorAll("tr[id], li, section, .stream")) {
+      const { top, height } = each.getBoundingClientRect();
+      if (height && top >= low) return [each, top];
+    }
+    return null;
   }
 
   async function refresh() {
@@ -38,9 +49,11 @@
     busy = true;
     pending = false;
     const places = [...live.querySelectorAll(".scroll, pre")].map((box) => [box, box.scrollTop, box.scrollLeft]);
+    const kept = anchor();
     try {
       await htmx.ajax("GET", location.pathname + location.search, { target: "#live", select: "#live", swap: "outerMorph" });
       for (const [box, top, left] of places) if (box.isConnected) { box.scrollTop = top; box.scrollLeft = left; }
+      if (kept && kept[0].isConnected) scrollBy(0, kept[0].getBoundingClientRect().top - kept[1]);
       mark();
       document.dispatchEvent(new CustomEvent("queuectl:fresh"));
     } finally {
@@ -178,9 +191,9 @@
 
   let last = null;
   document.addEventListener("click", (event) => {
-    const tick = event.target.closest("input[type=checkbox][name=id]");
+    const tick = event.target.closest("input[type=checkbox][name=job]");
     if (tick) {
-      const boxes = [...document.querySelectorAll("input[type=checkbox][name=id]")];
+      const boxes = [...document.querySelectorAll("input[type=checkbox][name=job]")];
       if (event.shiftKey && last && last.isConnected) {
         const [from, to] = [boxes.indexOf(last), boxes.indexOf(tick)].sort((a, b) => a - b);
         for (const box of boxes.slice(from, to + 1)) box.checked = tick.checked;
@@ -190,7 +203,7 @@
       document.getElementById("ticked").textContent = n ? `${n} ticked` : "";
     }
     if (event.target.id === "tick-all") {
-      const boxes = [...document.querySelectorAll("input[type=checkbox][name=id]")];
+      const boxes = [...document.querySelectorAll("input[type=checkbox][name=job]")];
       for (const box of boxes) box.checked = event.target.checked;
       document.getElementById("ticked").textContent = event.target.checked ? `${boxes.length} ticked` : "";
     }
