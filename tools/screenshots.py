@@ -69,7 +69,6 @@ def queuectl_blueprints(storage):
 @hookimpl
 def queuectl_panels(storage):
     yield Panel("Short of stock", lambda: "<p>Three articles, <b>two</b> of them ordered.</p>")
-    yield Panel("Prices", lambda: 1 / 0)
 '''
 
 
@@ -79,6 +78,7 @@ class Shot(NamedTuple):
     path: str
     act: Callable[[Any], None] | None = None
     scene: str = "shop"
+    kinds: tuple[str, ...] = ("light", "dark", "phone")
 
 
 def _asks(page: Any) -> None:
@@ -98,10 +98,12 @@ def _sets(page: Any) -> None:
     page.get_by_text("Set…").nth(1).click()
 
 
+LIGHT = ("light",)
+ALL = tuple(KINDS)
 SHOTS = {
-    "overview": Shot("/"),
-    "jobs": Shot("/jobs", _ticks),
-    "jobs-dead": Shot("/jobs?q=state:dead"),
+    "overview": Shot("/", kinds=ALL),
+    "jobs": Shot("/jobs", _ticks, kinds=ALL),
+    "jobs-dead": Shot("/jobs?q=state:dead", kinds=LIGHT),
     "job": Shot("/jobs/nightly-report"),
     "job-dead": Shot("/jobs/winter-prices"),
     "job-done": Shot("/jobs/retried-index"),
@@ -110,29 +112,29 @@ SHOTS = {
     "dlq": Shot("/dlq"),
     "ask": Shot("/dlq", _asks),
     "metrics": Shot("/stats?range=1h"),
-    "metrics-week": Shot("/stats?range=7d"),
+    "metrics-week": Shot("/stats?range=7d", kinds=LIGHT),
     "system": Shot("/system"),
     "new": Shot("/new"),
     "plugin": Shot("/x/stock/"),
-    "keys": Shot("/jobs", _keys),
-    "missing": Shot("/jobs/4712-b"),
-    "refused": Shot("/new", scene="empty"),
-    "fault": Shot("/x/stock/broken"),
+    "keys": Shot("/jobs", _keys, kinds=LIGHT),
+    "missing": Shot("/jobs/4712-b", kinds=LIGHT),
+    "refused": Shot("/new", scene="empty", kinds=LIGHT),
+    "fault": Shot("/x/stock/broken", kinds=LIGHT),
     "login": Shot("/login", scene="door"),
-    "overview-empty": Shot("/", scene="empty"),
-    "jobs-empty": Shot("/jobs", scene="empty"),
-    "queues-empty": Shot("/queues", scene="empty"),
-    "workers-empty": Shot("/workers", scene="empty"),
-    "dlq-empty": Shot("/dlq", scene="empty"),
-    "metrics-empty": Shot("/stats", scene="empty"),
-    "nothing-found": Shot("/jobs?q=queue:mail exit:137 since:2h"),
+    "overview-empty": Shot("/", scene="empty", kinds=LIGHT),
+    "jobs-empty": Shot("/jobs", scene="empty", kinds=LIGHT),
+    "queues-empty": Shot("/queues", scene="empty", kinds=LIGHT),
+    "workers-empty": Shot("/workers", scene="empty", kinds=LIGHT),
+    "dlq-empty": Shot("/dlq", scene="empty", kinds=LIGHT),
+    "metrics-empty": Shot("/stats", scene="empty", kinds=LIGHT),
+    "nothing-found": Shot("/jobs?q=queue:mail exit:137 since:2h", kinds=LIGHT),
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Pictures of every page of the dashboard.")
     parser.add_argument("names", nargs="*", choices=[[], *SHOTS], metavar="NAME", help=", ".join(SHOTS))
-    parser.add_argument("--kind", action="append", choices=list(KINDS), help="default: light, dark and phone")
+    parser.add_argument("--kind", action="append", choices=list(KINDS), help="default: those that docs/images has")
     parser.add_argument("--to", type=Path, default=IMAGES, metavar="FOLDER")
     parser.add_argument("--whole", action="store_true", help="whole pages, not what is seen at once")
     given = parser.parse_args()
@@ -141,7 +143,7 @@ def main() -> int:
     scene = Scene(folder)
     try:
         scene.prepare()
-        shoot(scene, given.names or list(SHOTS), given.kind or ["light", "dark", "phone"], given.to, given.whole)
+        shoot(scene, given.names or list(SHOTS), given.kind, given.to, given.whole)
     finally:
         scene.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -219,10 +221,12 @@ class Scene:
             process.wait(20)
 
 
-def shoot(scene: Scene, names: list[str], kinds: list[str], folder: Path, whole: bool) -> None:
-    for page, kind in _pages(kinds):
+def shoot(scene: Scene, names: list[str], kinds: list[str] | None, folder: Path, whole: bool) -> None:
+    for page, kind in _pages(kinds or list(KINDS)):
         for name in names:
             shot = SHOTS[name]
+            if kinds is None and kind not in shot.kinds:
+                continue
             page.goto(scene.urls[shot.scene] + shot.path)
             if shot.act is not None:
                 shot.act(page)

@@ -1,4 +1,4 @@
-"""axe finds nothing serious: on every page, full and empty, in both themes, on a desk and on a phone."""
+"""axe finds nothing serious on any page, full and empty, in both themes, on a desk and a phone; none is too wide."""
 
 from __future__ import annotations
 
@@ -72,6 +72,8 @@ class Found:
                 self.page.emulate_media(color_scheme=theme)
                 result = self.page.evaluate(f"axe.run(document, {{...{rules}, resultTypes: ['violations']}})")
                 self.looked_at += 1
+                if not self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
+                    self.serious.append(f"{name} {theme} {width}: is wider than the screen")
                 self.serious += [
                     f"{name} {theme} {width}: {each['id']}: {[node['html'][:160] for node in each['nodes'][:3]]}"
                     for each in result["violations"]

@@ -9,6 +9,8 @@ import pytest
 from desk import Desk, text_of
 
 from queuectl.api.model import State
+from queuectl.web.charts import round_up
+from queuectl.web.words import rough
 
 PAGES = ("/", "/jobs", "/queues", "/workers", "/dlq", "/stats", "/stats?range=7d", "/system")
 
@@ -41,6 +43,27 @@ def test_the_list_is_filtered_by_one_line(desk: Desk) -> None:
     assert "No job matches" in desk.page("/jobs?q=tag:no")
     response = desk.get("/jobs?q=state:pendign")
     assert response.status_code == 400 and "did you mean" in response.text
+
+
+def test_a_job_that_is_due_says_why_it_waits(desk: Desk) -> None:
+    desk.enqueue("one", queue="held")
+    desk.queue.pause("held", "the disk")
+    assert "queue paused: the disk" in text_of(desk.page("/jobs"))
+    assert "1 job waits in queues that are paused" in text_of(desk.page("/"))
+    desk.enqueue("two")
+    assert "waits for a free worker" in text_of(desk.page("/jobs"))
+    overview = text_of(desk.page("/"))
+    assert "1 more waits in queues that are paused" in overview and "two" in overview
+
+
+def test_a_scale_ends_at_a_round_number_with_a_whole_half() -> None:
+    assert [round_up(n) for n in (0, 1, 3, 10, 11, 43, 99, 101, 12_345)] == [2, 2, 4, 10, 20, 60, 100, 200, 20_000]
+
+
+def test_a_time_at_a_glance_has_two_digits_at_most() -> None:
+    minute, hour = 60_000, 3_600_000
+    moments = (0, 99_999, 100_000, 99 * minute, 100 * minute, 47 * hour, 48 * hour)
+    assert [rough(ms) for ms in moments] == ["1 s", "99 s", "2 min", "99 min", "2 h", "47 h", "2 d"]
 
 
 def test_a_long_list_has_pages(desk: Desk) -> None:
