@@ -29,14 +29,15 @@ def test_a_line_of_a_running_job_is_seen_as_it_is_written(driver: Driver, dashbo
     driver.start("--count", "1")
     fifo = driver.folder / "pipe"
     os.mkfifo(fifo)
-    id = driver.enqueue("for i in 1 2; do read line < pipe; echo got $line; done; echo the end >&2")
+    id = driver.enqueue("exec 3< pipe; for i in 1 2; do read line <&3; echo got $line; done; echo the end >&2")
     driver.worker_of(id)
     page.goto(f"{dashboard.url}/jobs/{id}")
     awaits(page, "live", "#live-state")
-    fifo.write_text("first\n")
-    awaits(page, "got first", "pre[data-stream=stdout]", SOON)
-    fifo.write_text("second\n")
-    awaits(page, "got second", "pre[data-stream=stdout]", SOON)
+    with fifo.open("w", buffering=1) as lines:
+        lines.write("first\n")
+        awaits(page, "got first", "pre[data-stream=stdout]", SOON)
+        lines.write("second\n")
+        awaits(page, "got second", "pre[data-stream=stdout]", SOON)
     awaits(page, "completed", "h1", 5000)
     awaits(page, "the end", ".stderr pre")
 
