@@ -25,6 +25,7 @@ from queuectl.core.shapes import (
 )
 from queuectl.core.specs import check_queue, parse_json
 from queuectl.web.batches import Batch
+from queuectl.web.live import Held, hung_up
 from queuectl.web.openapi import document
 from queuectl.web.pages.jobs import asked_for, count
 from queuectl.web.problems import problem_of
@@ -32,11 +33,12 @@ from queuectl.web.site import queue, site
 from queuectl.web.words import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from flask.typing import ResponseReturnValue
 
     from queuectl.api.model import Job, Receipt
+    from queuectl.core.jobqueue import Queue
 
 LIMIT, LIMIT_MOST = 100, 1000
 PIECE_MOST = 8 << 20  # bytes of output that one answer has
@@ -250,20 +252,29 @@ def _following(id: str, attempt: int, stream: str) -> Response:
         response = problem_of(503, "Service Unavailable", "all live views are taken; ask again soon")
         response.headers["Retry-After"] = "5"
         return response
-    found = queue()
-
-    def pieces() -> Iterator[bytes]:
-        try:
-            for _, piece in outputs.follow(found, id, attempt, [stream], None):
-                yield piece
-                if watcher.closing:
-                    return
-        finally:
-            watcher.leave()
-
-    response = Response(pieces(), mimetype="text/plain")
+    gone = hung_up()
+    pieces = _followed(queue(), id, attempt, stream, lambda: watcher.closing or gone())
+    response = Response(Held(pieces, watcher.leave), mimetype="text/plain")
     response.headers["X-Accel-Buffering"] = "no"
     return response
+
+
+class _Left(Exception):
+    """Nobody listens any more."""
+
+
+def _followed(found: Queue, id: str, attempt: int, stream: str, over: Callable[[], bool]) -> Iterator[bytes]:
+    """What an attempt writes, until it has ended, is deleted, or nobody listens, however quiet it is."""
+
+    def stay(_job: Job) -> None:
+        if over():
+            raise _Left
+
+    try:
+        for _, piece in outputs.follow(found, id, attempt, [stream], None, stay):
+            yield piece
+    except (_Left, NotFound):
+        return
 
 
 # --- Queues, workers, figures ---------------------------------------------------------------------

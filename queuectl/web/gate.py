@@ -126,7 +126,7 @@ class Gate:
     def guard(self, app: Flask) -> None:
         """Stand before every request of *app*."""
         app.before_request(self._enter)
-        app.after_request(self._seal)
+        app.after_request(self.seal)
 
     # -- coming in ---------------------------------------------------------------------------------
 
@@ -212,7 +212,8 @@ class Gate:
     # -- going out ---------------------------------------------------------------------------------
 
     @staticmethod
-    def _seal(response: Response) -> Response:
+    def seal(response: Response) -> Response:
+        """Put on every answer what keeps text of a job from running in a browser."""
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         if request.endpoint != "static":

@@ -153,28 +153,28 @@ def stream(events: Iterator[str]) -> Response:
 class Held:
     """An iterator that gives its place back once, when it is at its end or closed, even if it never began."""
 
-    def __init__(self, events: Iterator[str], leave: Callable[[], None]) -> None:
+    def __init__(self, events: Iterator[str] | Iterator[bytes], leave: Callable[[], None]) -> None:
         self._events = events
         self._leave: Callable[[], None] | None = leave
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             for event in self._events:
-                yield event.encode()
+                yield event.encode() if isinstance(event, str) else event
         finally:
             self.close()
 
     def close(self) -> None:
         leave, self._leave = self._leave, None
         if leave is not None:
-            self._events.close()  # type: ignore[attr-defined]
+            self._events.close()  # type: ignore[union-attr]
             leave()
 
 
 @blueprint.get("/events")
 def events() -> Response:
     """What has changed, by topic."""
-    return stream(_news(site().watcher, _is_gone()))
+    return stream(_news(site().watcher, hung_up()))
 
 
 def _news(watcher: Watcher, gone: Callable[[], bool]) -> Iterator[str]:
@@ -194,7 +194,7 @@ def _news(watcher: Watcher, gone: Callable[[], bool]) -> Iterator[str]:
             said = time.monotonic()
 
 
-def _is_gone() -> Callable[[], bool]:
+def hung_up() -> Callable[[], bool]:
     """Whether whoever listens has hung up, where the server can tell."""
     asked: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
     return asked
@@ -210,7 +210,7 @@ def follow(id: str) -> Response:
     job = found.get(id)
     offsets = _offsets()
     attempt = request.args.get("attempt", type=int) or job.attempts
-    return stream(_output(found, id, attempt, offsets, site().watcher, _is_gone()))
+    return stream(_output(found, id, attempt, offsets, site().watcher, hung_up()))
 
 
 def _offsets() -> dict[str, int]:

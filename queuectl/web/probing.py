@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask
+from flask import Flask, Response, request
 from waitress.server import create_server  # type: ignore[import-untyped]
 from werkzeug.exceptions import Forbidden
 
 from queuectl.api.errors import BadInput, QueueCTLError
 from queuectl.web import probes
 from queuectl.web.gate import Gate, HostGate, hosts_of, is_loopback
+from queuectl.web.problems import status_of
 from queuectl.web.site import Site
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Probe:
         flask.extensions["queuectl.site"] = self.site
         flask.extensions["queuectl.healthy"] = healthy
         flask.register_blueprint(probes.blueprint)
-        flask.after_request(Gate._seal)
+        flask.register_error_handler(QueueCTLError, _told)
+        flask.after_request(Gate.seal)
         if not is_loopback(host):
             flask.before_request(_no_figures)
         try:
@@ -54,9 +56,12 @@ class Probe:
         self.site.close()
 
 
-def _no_figures() -> None:
-    from flask import request
+def _told(error: QueueCTLError) -> Response:
+    """In a sentence, as the dashboard does."""
+    return Response(f"{error}\n", status_of(error)[0], mimetype="text/plain")
 
+
+def _no_figures() -> None:
     if request.endpoint == "probes.metrics":
         raise Forbidden("figures are told on this machine alone; a dashboard with tokens tells them to others")
 

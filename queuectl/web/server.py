@@ -72,10 +72,10 @@ class Server:
                 f"cannot listen at {host} port {port}: {(error.strerror or str(error)).lower()}"
             ) from error
         self.port = int(self._server.effective_port) if hasattr(self._server, "effective_port") else port
-        flask, self.site = create_site(
+        self.flask, self.site = create_site(
             app, hosts_of(host, self.port, gethostname(), settings.hosts), gate, stop_pool=stop_pool
         )
-        self._inner = flask
+        self._inner = self.flask
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self.port}{prefix}/"
 

@@ -48,12 +48,14 @@ class Site:
         from queuectl.web.exposition import Exposition
         from queuectl.web.live import Watcher
         from queuectl.web.past import Past
+        from queuectl.web.probes import Readiness
 
         self.config = app.config
         self.plugins = app.plugins
         self.stop_pool = stop_pool
         self.past = Past()
         self.exposition = Exposition(self)
+        self.readiness = Readiness(self)
         self.batches = Batches(self)
         self.watcher = Watcher(self, app.config.dashboard.streams)
         self._first = app
@@ -114,6 +116,7 @@ class Site:
         """Close what every thread has opened; no request is served any more."""
         self.watcher.close()
         self.batches.close()
+        self.readiness.close()
         with self._lock:
             apps, self._apps = self._apps, []
         for app in apps:

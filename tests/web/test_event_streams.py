@@ -12,7 +12,9 @@ from typing import Any
 from desk import Served
 from driver import until
 
-from queuectl.api.model import NewJob
+from queuectl.api.model import Action, NewJob, Where
+from queuectl.testing.subjects.subject import completed, hand_in, take
+from queuectl.web.words import now_ms
 
 
 class Stream:
@@ -99,10 +101,40 @@ def test_five_hundred_slow_clients_hold_nobody_up(served: Served) -> None:
             client.close()
 
 
-def test_a_log_stream_goes_on_where_it_was(served: Served) -> None:
-    from queuectl.testing.subjects.subject import completed, hand_in, take
-    from queuectl.web.words import now_ms
+def test_who_hangs_up_gives_its_place_back_however_quiet_the_job_is(served: Served) -> None:
+    """For pages and for programs: else sixteen that left would be all there ever are."""
+    served.app.storage.enqueue([NewJob("sleep", id="quiet")])
+    take(served.app.storage, now=now_ms())
+    paths = ("/events", "/jobs/quiet/follow", "/api/v1/jobs/quiet/output/1/stdout?follow=true")
+    clients = [asked(served, paths[n % 3]) for n in range(16)]
+    until(lambda: served.site.watcher.open == 16, "all of them are served")
+    assert status_of(served, paths[2])[0] == 503
+    for client in clients:
+        client.close()
+    until(lambda: served.site.watcher.open == 0, "who hung up has left")
 
+
+def asked(served: Served, path: str) -> http.client.HTTPConnection:
+    """A request whose answer nobody reads. Of a job that says nothing there is none, not even its headers."""
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    connection.request("GET", path)
+    return connection
+
+
+def test_a_followed_job_that_is_deleted_ends_its_stream(served: Served) -> None:
+    served.app.storage.enqueue([NewJob("x", id="soon", run_at=now_ms() + 3_600_000)])
+    clients = [
+        asked(served, path) for path in ("/api/v1/jobs/soon/output/1/stdout?follow=1", "/jobs/soon/follow?attempt=1")
+    ]
+    until(lambda: served.site.watcher.open == 2, "both are served")
+    served.app.storage.apply(Action.DELETE, Where(ids=("soon",)), actor="t")
+    for client, end in zip(clients, (b"", b"event: end\ndata: {}\n\n"), strict=True):
+        with client.getresponse() as answer:
+            assert answer.read().endswith(end)
+        client.close()
+
+
+def test_a_log_stream_goes_on_where_it_was(served: Served) -> None:
     served.app.storage.enqueue([NewJob("x", id="log")])
     (claim,) = take(served.app.storage, now=now_ms())
     hand_in(served.app.storage, completed(claim, stdout=b"one\ntwo\n", stderr=b"err\n"), now=now_ms())
