@@ -212,16 +212,23 @@ class Link:
         if address.tls:
             import ssl  # who does not ask for it does not pay for it
 
-            return ssl.create_default_context(cafile=self.ca).wrap_socket(made, server_hostname=address.host)
+            try:
+                return ssl.create_default_context(cafile=self.ca).wrap_socket(made, server_hostname=address.host)
+            except OSError:
+                made.close()
+                raise
         return made
 
     def _away(self, error: OSError) -> StorageError:
         import errno
 
-        if error.errno in (errno.EACCES, errno.EPERM):
-            return StorageInvalid(f"{self.address}: this user may not connect there")
         if type(error).__name__ == "SSLCertVerificationError":
-            return StorageInvalid(f"{self.address}: its certificate is not trusted: {reason_of(error)}")
+            why = getattr(error, "verify_message", "") or reason_of(error)
+            return StorageInvalid(f"{self.address}: its certificate is not trusted: {why}")
+        if type(error).__name__ == "SSLError":
+            return StorageInvalid(f"{self.address}: TLS cannot be spoken there: {reason_of(error)}")
+        if error.errno in (errno.EACCES, errno.EPERM):  # of the system; TLS has numbers of its own
+            return StorageInvalid(f"{self.address}: this user may not connect there")
         return Away(f"the Redis server at {self.address} cannot be reached: {reason_of(error)}")
 
     def _connect(self) -> None:

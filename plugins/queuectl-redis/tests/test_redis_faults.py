@@ -292,6 +292,16 @@ def test_what_is_no_redis_server_is_named(tmp_path: Path, word: bytes, code: int
         impostor.close()
 
 
+def test_what_does_not_speak_tls_is_named() -> None:
+    """The numbers of its errors are not those of the system: 1 is no missing permission."""
+    impostor = Impostor(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    try:
+        with pytest.raises(StorageInvalid, match="TLS cannot be spoken there"):
+            open_storage({"url": f"rediss://127.0.0.1:{impostor.port}", "patience": 0.0})
+    finally:
+        impostor.close()
+
+
 def test_where_nobody_listens_a_command_gives_up_after_its_patience(tmp_path: Path) -> None:
     """Status 75: try again later. A pool goes on trying."""
     port = free_port()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 from queuectl_redis.storage import RedisStorage, open_storage
-from redis_servers import Server, free_port, until
+from redis_servers import Server, free_port, missing, until
 
-from queuectl.api.errors import StorageBusy
+from queuectl.api.errors import StorageBusy, StorageError, StorageInvalid
 from queuectl.api.model import Action, Claim, NewJob, Outcome, OutcomeKind, Settlement, State, Turn, Where
 
 DONE = Outcome(OutcomeKind.EXITED, 0, 1, 2)
@@ -80,6 +83,37 @@ def test_with_replicas_asked_for_a_change_counts_when_they_have_it(own_server: S
     finally:
         replica.close()
         storage.close()
+
+
+@pytest.fixture
+def tls_server() -> Iterator[tuple[str, str]]:
+    """The address of a server that speaks TLS, and the file with its certificate."""
+    openssl = shutil.which("openssl") or missing("no openssl here")
+    server = Server("redis")
+    certificate, key = str(server.folder / "certificate.pem"), str(server.folder / "key.pem")
+    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    words += ["-subj", "/CN=queuectl", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([openssl, *words], check=True, capture_output=True)
+    os.chmod(key, 0o644)  # the server is another user's
+    port = free_port()
+    files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate)
+    server.settings = ("--tls-port", str(port), "--tls-auth-clients", "no", *files)
+    server.start()
+    yield f"rediss://127.0.0.1:{port}", certificate
+    server.close()
+
+
+def test_over_tls_the_server_has_to_be_the_one_that_was_meant(tls_server: tuple[str, str], own_server: Server) -> None:
+    """A certificate that nobody vouches for is refused for what it is, and so is a server without any."""
+    url, certificate = tls_server
+    storage = open_storage({"url": url, "ca": certificate})
+    storage.enqueue([NewJob("true", id="sealed")])
+    assert [job.id for job in storage.find().jobs] == ["sealed"]
+    storage.close()
+    with pytest.raises(StorageInvalid, match="its certificate is not trusted"):
+        open_storage({"url": url, "patience": 0.0})
+    with pytest.raises(StorageError):
+        open_storage({"url": url.replace("rediss:", "redis:"), "patience": 0.0})
 
 
 def test_the_doctor_says_what_the_servers_settings_can_lose(own_server: Server) -> None:
