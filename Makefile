@@ -47,7 +47,7 @@ faults: .ready-dev  ## every fault to its full target, figures in .faults/report
 	@mkdir -p .faults && rm -f .faults/report.jsonl
 	@QUEUECTL_FAULTS=full QUEUECTL_FAULTS_REPORT=$(CURDIR)/.faults/report.jsonl $(BIN)/python -m pytest --timeout 14400 \
 		tests/faults tests/simulation tests/contracts/test_sqlite.py tests/contracts/test_memory.py \
-		plugins/queuectl-redis/tests $(ARGS)
+		plugins/queuectl-docker/tests plugins/queuectl-redis/tests $(ARGS)
 
 mutants: .ready-dev  ## take each guard out of a copy and see whether the tests notice (a quarter of an hour)
 	@$(BIN)/python tests/mutation/run.py $(ARGS)

@@ -78,6 +78,10 @@ FAULTS = (
     ),
     Fault("wall clock set while running", "nothing early, nothing lost, no busy loop"),
     Fault("first process of a container", "orphans are reaped, signals are obeyed"),
+    Fault(
+        "containers in a row",
+        "each tells its result; none is left, and no descriptor or memory",
+    ),
     Fault("mutants of the guards", "a guard that is taken away is missed by the tests of each storage"),
 )
 

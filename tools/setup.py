@@ -38,6 +38,7 @@ class Program(NamedTuple):
 PROGRAMS = (
     Program(("chromium", "chromium-browser"), ("chromium", "fonts-dejavu-core"), "the browser tests", "120 MB"),
     Program(("redis-server",), ("redis-server",), "the tests of queuectl-redis", "5 MB"),
+    Program(("dockerd", "/usr/sbin/dockerd"), ("docker.io",), "the tests of queuectl-docker", "65 MB"),
 )
 
 

@@ -33,7 +33,7 @@ if sys.platform == "win32":
 
 KIND = "container:"
 KILL, TERM = 9, 15
-#: Exit codes that an engine gives to what it ends by itself.
+#: Exit codes of what an engine ends when it stops, when it starts again, and when its host went down.
 ENDED_BY_ENGINE = (128 + KILL, 128 + TERM, 255)
 #: What came to more than this may have been rotated out of the engine's log: no counting from its beginning then.
 COUNTABLE = 4 << 20
@@ -75,6 +75,7 @@ class Container(Handle):
         self._sent = 0
         self._began = plan is None  # whether the container may have been started
         self._lost_at = 0.0  # when the engine was last found gone, on the wall clock
+        self._missed = False  # whether it ended while nobody looked: the engine was away, or its worker dead
         self._outcome: Outcome | None = None
         self._spent = False
         self._end_read, self._end_write = os.pipe()
@@ -146,12 +147,17 @@ class Container(Handle):
                         return Outcome(OutcomeKind.SIGNALLED, self._asked)  # it never ran
                     self._begin()
                 else:
-                    self._listen(running=_is_running(state))
+                    self._missed = not _is_running(state)
+                    self._listen(running=not self._missed)
+                    if self._missed and self._lost_at:
+                        self._say(
+                            "queuectl: it ended while its engine was away, which keeps nothing of what it said then\n"
+                        )
                 return self._see_the_end()
             except Away as error:
                 now = time.monotonic()
                 if away_since is None:
-                    away_since, self._lost_at = now, self._lost_at or time.time()
+                    away_since, self._lost_at = now, time.time()
                     self._log(f"{error}; waiting for it")
                 if now - away_since >= self._settings.patience:
                     return self._given_up(str(error))
@@ -262,7 +268,6 @@ class Container(Handle):
                 return self._outcome_of(state)
             self._send()
             self._engine.await_end(self._name, 1.0)
-            self._sleep(0)
 
     def _outcome_of(self, state: Mapping[str, Any]) -> Outcome:
         code = int(state["ExitCode"])
@@ -276,9 +281,8 @@ class Container(Handle):
             if code:
                 detail = f"something in it ran out of memory, {limit}"
                 return Outcome(OutcomeKind.EXITED, code, ended_at=ended_at, detail=detail)
-        lost = self._lost_at or (self._plan is None and code == 255)
-        if lost and code in ENDED_BY_ENGINE and _millis(state.get("FinishedAt")) >= 1000 * self._lost_at - 1000:
-            return Outcome(OutcomeKind.INTERRUPTED, ended_at=ended_at, detail="the engine was restarted")
+        if self._missed and code in ENDED_BY_ENGINE:
+            return Outcome(OutcomeKind.INTERRUPTED, ended_at=ended_at, detail="ended with its engine")
         return Outcome(OutcomeKind.EXITED, code, ended_at=ended_at)
 
     # -- small things -----------------------------------------------------------------------------
@@ -315,11 +319,6 @@ class Container(Handle):
 
 def _is_running(state: Mapping[str, Any] | None) -> bool:
     return state is not None and state["Status"] in ("running", "paused", "restarting", "stopping")
-
-
-def ended_at(state: Mapping[str, Any]) -> float:
-    """When it ended, in seconds; 0 if it has not."""
-    return _millis(state.get("FinishedAt")) / 1000
 
 
 def _millis(text: str | None) -> int:

@@ -9,6 +9,7 @@ import os
 import select
 import ssl
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import docker
 import docker.constants
 import docker.errors
 import docker.utils
+import requests
 import urllib3.exceptions
 from docker.types import LogConfig
 from docker.types import Mount as BindMount
@@ -31,6 +33,7 @@ if sys.platform == "win32":
     raise ImportError("workers need Linux or macOS")
 
 DEFAULT = "unix:///var/run/docker.sock"
+SOCKETS = ("/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock")
 #: Seconds that an answer may take; a stream that is silent for so long is asked after.
 TIMEOUT, SILENCE = 60.0, 30.0
 PIECE = 1 << 16
@@ -56,18 +59,21 @@ class Engine:
     def __init__(self, host: str | None) -> None:
         self.address = host or os.environ.get("DOCKER_HOST") or DEFAULT
         self._client: docker.APIClient | None = None
+        self._connecting = threading.Lock()  # the threads of a run and of what is removed share one client
         self._podman = False
 
     @property
     def sockets(self) -> list[str]:
-        """The paths by which the engine is reached."""
+        """The paths by which this engine is reached, and others that rule the host's containers."""
         path = self.address.removeprefix("unix://")
-        return [DEFAULT.removeprefix("unix://"), *([path] if path != self.address else [])]
+        return [*SOCKETS, *([path] if path != self.address else [])]
 
     @contextmanager
     def _asking(self) -> Iterator[docker.APIClient]:
         try:
-            yield self._connect()
+            with self._connecting:
+                client = self._client = self._client or self._connect()
+            yield client
         except docker.errors.APIError as error:
             status = error.status_code or 500
             text = " ".join(str(error.explanation or error).split())
@@ -80,21 +86,20 @@ class Engine:
             raise Away(f"the engine at {self.address} does not answer") from error
 
     def _connect(self) -> docker.APIClient:
-        if self._client is None:
-            how = docker.utils.kwargs_from_env(environment={**os.environ, "DOCKER_HOST": self.address})
-            # Not version="auto": a client that cannot be made would leave its socket open.
-            asking = docker.APIClient(**how, version=NEWEST, timeout=TIMEOUT)
-            try:
-                answer = asking.version(api_version=False)
-            finally:
-                asking.close()
-            parts = answer.get("Components") or []
-            self._podman = any("podman" in str(part.get("Name", "")).lower() for part in parts)
-            version = min(str(answer.get("ApiVersion") or NEWEST), NEWEST, key=_numbers)
-            self._client = docker.APIClient(**how, version=version, timeout=TIMEOUT)
-            # It has a pool for each address that it asks, and would keep 25 idle connections.
-            self._client.headers["Connection"] = "close"
-        return self._client
+        how = docker.utils.kwargs_from_env(environment={**os.environ, "DOCKER_HOST": self.address})
+        # Not version="auto": a client that cannot be made would leave its socket open.
+        asking = docker.APIClient(**how, version=NEWEST, timeout=TIMEOUT)
+        try:
+            answer = asking.version(api_version=False)
+        finally:
+            asking.close()
+        parts = answer.get("Components") or []
+        self._podman = any("podman" in str(part.get("Name", "")).lower() for part in parts)
+        version = min(str(answer.get("ApiVersion") or NEWEST), NEWEST, key=_numbers)
+        client = docker.APIClient(**how, version=version, timeout=TIMEOUT)
+        # It has a pool for each address that it asks, and would keep 25 idle connections.
+        client.headers["Connection"] = "close"
+        return client
 
     def _answers(self) -> bool:
         try:
@@ -224,7 +229,10 @@ class Engine:
             with client.get(
                 url, params=params, stream=True, timeout=(TIMEOUT, None if follow else TIMEOUT)
             ) as response:
-                response.raise_for_status()
+                try:
+                    response.raise_for_status()
+                except requests.HTTPError as error:
+                    docker.errors.create_api_error_from_http_exception(error)
                 yield from response.iter_content(None)
 
 

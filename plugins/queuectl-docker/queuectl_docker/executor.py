@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from queuectl.api.executor import Executor, Handle, Run
 
-from .container import KIND, Container, Settings, ended_at
+from .container import KIND, Container, Settings
 from .engine import Away, Engine, Refused
 from .frames import Output
 from .plan import JOB, PREFIX, STORE, make_plan, name_of, store_of
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from queuectl.api.providers import Context
 
-#: An ended container that nobody has asked for in so many seconds is nobody's.
+#: An ended container is nobody's when one worker has seen it for so many seconds. Its age says nothing: after a weekend
+#: without pools the results of Friday are still to be taken up.
 UNCLAIMED = 86_400.0
+SWEEP_EVERY = 3_600.0
 
 
 class DockerExecutor(Executor):
@@ -31,7 +33,8 @@ class DockerExecutor(Executor):
         self._engine = Engine(options["host"])
         self._store = store_of(context)
         self._leavers: list[threading.Thread] = []
-        self._swept = False
+        self._ended: dict[str, float] = {}  # ended containers of this storage, and when we first saw them so
+        self._sweep_at = 0.0
 
     def ident(self, run: Run) -> str:
         return KIND + name_of(run)
@@ -101,18 +104,20 @@ class DockerExecutor(Executor):
     def _remove(self, name: str) -> None:
         try:
             self._engine.remove(name)
-            if not self._swept:
-                self._swept = True
+            if time.monotonic() >= self._sweep_at:
+                self._sweep_at = time.monotonic() + SWEEP_EVERY
                 self._sweep()
         except (Away, Refused) as error:
             self._context.log(f"container {name} is left behind: {error}")
 
     def _sweep(self) -> None:
-        """Remove ended containers of this storage that nobody has taken up for a day: their workers died."""
-        for found in self._engine.containers({STORE: self._store}, status=["exited", "created", "dead"]):
-            state = self._engine.state(found["Id"])
-            if state is not None and max(ended_at(state), found["Created"]) < time.time() - UNCLAIMED:
-                self._engine.remove(found["Id"])
+        """Remove what nobody takes up: the engine was away when it was to be removed, or its job was deleted."""
+        now = time.monotonic()
+        found = self._engine.containers({STORE: self._store}, status=["exited", "created", "dead"])
+        self._ended = {one["Id"]: self._ended.get(one["Id"], now) for one in found}
+        for id, since in self._ended.items():
+            if now - since >= UNCLAIMED:
+                self._engine.remove(id)
 
     def _settle_leavers(self) -> None:
         while self._leavers:

@@ -29,7 +29,7 @@ _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.-]")
 
 
 class Plan(NamedTuple):
-    """A container, as it is asked for. ``limits`` and what follows are the engine's words for what a host gives."""
+    """A container, as it is asked for. ``host`` has the engine's words for what the host gives and withholds."""
 
     name: str
     image: str

@@ -12,7 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.append(str(Path(__file__).parents[3] / "tests"))  # the driver of the command line
 
-from dockerd import Engine, find_engine, is_required
+from docker_user import User
+from dockerd import RUNNING, Engine, find_engine, is_required
+from driver import until
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +31,27 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield found
     finally:
         found.close()
+
+
+@pytest.fixture
+def killable(engine: Engine) -> Iterator[Engine]:
+    """The same engine, for a test that kills it: all of it runs again afterwards, as it ran before."""
+    if not engine.ours:
+        pytest.skip(f"the engine that {RUNNING} names is not ours to kill")
+    yield engine
+    engine.start()
+
+
+@pytest.fixture
+def docker(engine: Engine, tmp_path: Path) -> Iterator[User]:
+    """A user whose jobs run in containers, none of which may be left in the end."""
+    user = User(tmp_path, engine)
+    yield user
+    user.close()
+    try:
+        until(lambda: not user.containers(), "no container is left")
+    finally:
+        user.remove_containers()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Starts a dockerd of the tests' own, and ends it by its pid with everything it left.
+"""Starts a dockerd of the tests' own, and ends it with everything it left.
 
 No bridge, no firewall rule, nothing outside its folder. The image is a handful of links and folders: the tests mount
 the host's programs into it, read only, so nothing is fetched or copied.
@@ -15,10 +15,13 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
 import docker
+from driver import until
 from queuectl_docker import plugin
 
 from queuectl.api.executor import Executor
@@ -27,6 +30,17 @@ from queuectl.api.providers import Context
 IMAGE = "queuectl-test/host:1"
 #: Where an engine may already run: the tests use it and leave it alone.
 RUNNING = "QUEUECTL_TEST_DOCKER_HOST"
+PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+#: Nothing for Kubernetes, no file systems that a test does not need.
+CONTAINERD = """
+disabled_plugins = [
+    "io.containerd.grpc.v1.cri",
+    "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.zfs",
+]
+"""
 
 
 def is_required() -> bool:
@@ -37,47 +51,70 @@ def find_engine(folder: Path) -> Engine | str:
     """An engine that can be started or is there, or why there is none."""
     if os.environ.get(RUNNING):
         return Engine(folder, os.environ[RUNNING])
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     if sys.platform != "linux":
         return "dockerd needs Linux"
     if os.getuid() != 0:
         return f"only root can start dockerd (name a running one in {RUNNING})"
-    if shutil.which("dockerd", path=path) is None:
+    if shutil.which("dockerd", path=PATH) is None:
         return "dockerd is not installed (Debian: apt install docker.io)"
     return Engine(folder, "")
 
 
 class Engine:
-    """One engine. *host* is given where it runs already."""
+    """One engine: a containerd and a dockerd, each a child of ours. *host* is given where one runs already."""
 
     def __init__(self, folder: Path, host: str) -> None:
         self.folder = folder
         self.host = host or f"unix://{folder}/docker.sock"
-        self._ours = not host
-        self._process: subprocess.Popen[bytes] | None = None
+        self.ours = not host
+        self._containerd: subprocess.Popen[bytes] | None = None
+        self._dockerd: subprocess.Popen[bytes] | None = None
 
     # -- life -------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        if not self._ours:
+    def start(self, *flags: str) -> None:
+        """Start what does not run of it, and wait until it answers. ``--live-restore``: containers outlive it.
+
+        Not the containerd that dockerd starts by itself: after a crash dockerd takes the dead one's pid file for a
+        live one, and waits for it in vain.
+        """
+        if not self.ours:
             return
-        words = ["dockerd", "--host", self.host, "--data-root", f"{self.folder}/data"]
-        words += ["--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/docker.pid", "--bridge=none"]
-        words += ["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
-        env = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
-        with open(self.folder / "dockerd.log", "ab") as log:
-            self._process = subprocess.Popen(
+        if self._containerd is None:
+            config = self.folder / "containerd.toml"
+            config.write_text(
+                f'version = 2\nroot = "{self.folder}/images"\nstate = "{self.folder}/state"\n' + CONTAINERD
+            )
+            words = ["containerd", "--config", str(config), "--address", self._address]
+            self._containerd = self._launch("containerd", words)
+            self._await(self._containerd, "containerd", lambda: _connects(self._address))
+        if self._dockerd is None:
+            (self.folder / "docker.pid").unlink(missing_ok=True)  # of one that was killed
+            words = ["dockerd", "--host", self.host, "--containerd", self._address]
+            words += ["--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"]
+            words += ["--pidfile", f"{self.folder}/docker.pid", "--bridge=none", "--iptables=false"]
+            words += ["--ip6tables=false", "--ip-forward=false", "--ip-masq=false", *flags]
+            self._dockerd = self._launch("dockerd", words)
+        self._await(self._dockerd, "dockerd", self.answers)
+
+    @property
+    def _address(self) -> str:
+        return f"{self.folder}/containerd.sock"
+
+    def _launch(self, name: str, words: list[str]) -> subprocess.Popen[bytes]:
+        env = {**os.environ, "PATH": PATH}
+        with open(self.folder / f"{name}.log", "ab") as log:
+            return subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
             )
-        until = time.monotonic() + 60
-        while not self.answers():
-            if self._process.poll() is not None or time.monotonic() > until:
-                raise AssertionError(f"dockerd did not start: {self.last_words()}")
-            time.sleep(0.05)
 
-    def last_words(self) -> str:
-        return (self.folder / "dockerd.log").read_text(errors="replace")[-2000:]
+    def _await(self, process: subprocess.Popen[bytes], name: str, ready: Callable[[], bool]) -> None:
+        end = time.monotonic() + 60
+        while not ready():
+            if process.poll() is not None or time.monotonic() > end:
+                said = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
+                raise AssertionError(f"{name} did not start: {said}")
+            time.sleep(0.05)
 
     def answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as line:
@@ -89,40 +126,34 @@ class Engine:
             except OSError:
                 return False
 
-    def client(self, timeout: float = 60) -> Any:
-        return _Closing(docker.APIClient(self.host, version="auto", timeout=timeout))
+    def client(self, timeout: float = 60) -> AbstractContextManager[Any]:
+        return closing(docker.APIClient(self.host, version="auto", timeout=timeout))
 
-    def kill(self) -> None:
-        """As if it had crashed: containers run on. Then its containerd, so that the next start finds no old one."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-        _end(self._containerd())
-        (self.folder / "docker.pid").unlink(missing_ok=True)
+    def kill(self, *, with_containerd: bool = True) -> None:
+        """As if it had crashed. Containers run on: each has a small process of its own above it."""
+        assert self._dockerd is not None and self._containerd is not None
+        _end_child(self._dockerd, signal.SIGKILL)
+        self._dockerd = None
+        if with_containerd:
+            _end_child(self._containerd, signal.SIGKILL)
+            self._containerd = None
 
     def stop(self) -> None:
         """Politely: it ends its containers."""
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait(60)
-
-    def _containerd(self) -> int | None:
-        try:
-            return int((self.folder / "exec/containerd/containerd.pid").read_text())
-        except (OSError, ValueError):
-            return None
+        for process in (self._dockerd, self._containerd):
+            if process is not None:
+                _end_child(process, signal.SIGTERM)
+        self._dockerd = self._containerd = None
 
     def close(self) -> None:
         """End it, and all that it mounted and left running in its folder."""
-        if not self._ours or self._process is None:
+        if not self.ours:
             return
-        if self._process.poll() is None:
-            for found in self.containers():
-                if found["State"] == "running":
-                    with self.client() as client:
-                        client.kill(found["Id"])
-            self.stop()
-        _end(self._containerd())
+        if self._dockerd is not None and self._dockerd.poll() is None:
+            with self.client() as client:
+                for found in client.containers():
+                    client.kill(found["Id"])
+        self.stop()
         _end_shims(str(self.folder))
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in sorted((m for m in mounts if m.startswith(f"{self.folder}/")), reverse=True):
@@ -132,19 +163,16 @@ class Engine:
     # -- what is in it ----------------------------------------------------------------------------
 
     def load_image(self) -> None:
-        """Links to the programs that a test mounts, and the folders to mount them on."""
+        with self.client() as client:
+            repository, _, tag = IMAGE.partition(":")
+            client.import_image_from_data(self.layer(), repository=repository, tag=tag)
+
+    @staticmethod
+    def layer() -> bytes:
+        """All of the image: links to the programs that a test mounts, and the folders to mount them on."""
         data = io.BytesIO()
         with tarfile.open(fileobj=data, mode="w") as tar:
-            for name in (
-                "usr",
-                "etc",
-                "tmp",
-                "work",
-                "proc",
-                "sys",
-                "dev",
-                "sbin",
-            ):  # the engine puts its init into sbin
+            for name in ("usr", "etc", "tmp", "proc", "sys", "dev", "sbin"):  # the engine puts its init into sbin
                 entry = tarfile.TarInfo(name)
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o755
                 tar.addfile(entry)
@@ -153,9 +181,7 @@ class Engine:
                     entry = tarfile.TarInfo(name)
                     entry.type, entry.linkname = tarfile.SYMTYPE, f"usr/{name}"
                     tar.addfile(entry)
-        with self.client() as client:
-            repository, _, tag = IMAGE.partition(":")
-            client.import_image_from_data(data.getvalue(), repository=repository, tag=tag)
+        return data.getvalue()
 
     def containers(self) -> list[dict[str, Any]]:
         """Every container, ended ones too."""
@@ -173,28 +199,31 @@ class Engine:
         return {**given, "mounts": [*mounts, *more.get("mounts", [])]}
 
 
-class _Closing:
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __enter__(self) -> Any:
-        return self._client
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
+def _connects(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as line:
+        try:
+            line.connect(path)
+        except OSError:
+            return False
+        return True
 
 
-def _end(pid: int | None) -> None:
-    """Kill a process and wait until it is gone."""
-    if pid is None:
-        return
+def _end_child(process: subprocess.Popen[bytes], number: int) -> None:
+    process.send_signal(number)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _end(pid: int) -> None:
+    """Kill a process that is no child of ours, and wait until it is gone."""
     try:
         os.kill(pid, signal.SIGKILL)
-        until = time.monotonic() + 10
-        while time.monotonic() < until and _state(pid) not in ("", "Z"):
-            time.sleep(0.02)
     except ProcessLookupError:
-        pass
+        return
+    until(lambda: _state(pid) in ("", "Z"), f"the end of {pid}")
 
 
 def _state(pid: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from queuectl_docker import plugin, words
+from queuectl_docker.engine import Engine
 from queuectl_docker.plan import Plan, make_plan, name_of, store_of
 
 from queuectl.api.errors import StartFailed
@@ -68,6 +69,28 @@ def test_a_job_gets_no_more_than_the_owner_allows(name: str, most: float) -> Non
     assert plan(asked={name: kind(most * 2)}).host[words[name]] == most * 2 * factor
 
 
+@pytest.mark.parametrize(("text", "count"), [("all", -1), ("2", 2)])
+def test_the_owner_gives_graphics_processors(text: str, count: int) -> None:
+    assert plan(gpus=text).host["device_requests"] == [{"Driver": "", "Count": count, "Capabilities": [["gpu"]]}]
+    assert plan().host["device_requests"] is None
+    assert "a number or all" in refusal(gpus="some")
+
+
+def test_the_owner_may_give_more_of_the_host() -> None:
+    more = {"privileged": True, "devices": ["/dev/fuse"], "cap_add": ["SYS_PTRACE"], "namespaces": ["pid", "ipc"]}
+    host = plan(**more).host
+    assert host["privileged"] and host["devices"] == ["/dev/fuse"] and host["cap_add"] == ["SYS_PTRACE"]
+    assert (host["pid_mode"], host["ipc_mode"]) == ("host", "host")
+
+
+def test_the_engine_is_the_options_else_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Engine(None).address == "unix:///var/run/docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/user/1000/podman.sock")
+    assert Engine(None).address == "unix:///run/user/1000/podman.sock"
+    assert Engine("tcp://box:2376").address == "tcp://box:2376"
+    assert "/run/user/1000/podman.sock" in Engine(None).sockets
+
+
 # --- Mounts ---------------------------------------------------------------------------------------
 
 
@@ -110,11 +133,11 @@ def test_the_job_has_its_own_directory_only_where_a_mount_holds_it(tmp_path: Pat
     run = {"cwd": f"{tmp_path}/project", "own_env": {"PWD": f"{tmp_path}/project"}}
     assert plan(run=run).workdir is None and "PWD" not in plan(run=run).env
     assert plan(run=run, workdir="/srv").workdir == "/srv"
-    held = plan(run=run, mounts=[f"{tmp_path}:/work:ro"])
-    assert (held.workdir, held.env["PWD"]) == ("/work/project", "/work/project")
+    held = plan(run=run, mounts=[f"{tmp_path}:/srv:ro"])
+    assert (held.workdir, held.env["PWD"]) == ("/srv/project", "/srv/project")
     run["cwd"] = f"{tmp_path}/gone"
     assert plan(run=run).workdir is None
-    assert "does not exist" in refusal(run=run, mounts=[f"{tmp_path}:/work"])
+    assert "does not exist" in refusal(run=run, mounts=[f"{tmp_path}:/srv"])
 
 
 def test_the_environment_is_the_owners_and_the_jobs_never_the_workers() -> None:
