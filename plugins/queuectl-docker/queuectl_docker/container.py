@@ -147,18 +147,15 @@ class Container(Handle):
                         return Outcome(OutcomeKind.SIGNALLED, self._asked)  # it never ran
                     self._begin()
                 else:
-                    self._missed = not _is_running(state)
-                    self._listen(running=not self._missed)
-                    if self._missed and self._lost_at:
-                        self._say(
-                            "queuectl: it ended while its engine was away, which keeps nothing of what it said then\n"
-                        )
+                    self._take_up(state)
                 return self._see_the_end()
             except Away as error:
                 now = time.monotonic()
                 if away_since is None:
                     away_since, self._lost_at = now, time.time()
                     self._log(f"{error}; waiting for it")
+                if self._asked and not self._began:
+                    return Outcome(OutcomeKind.SIGNALLED, self._asked)  # it never will
                 if now - away_since >= self._settings.patience:
                     return self._given_up(str(error))
                 self._sleep(pause)
@@ -226,8 +223,15 @@ class Container(Handle):
             elif not woken and not _is_running(self._engine.state(self._name)):
                 return
 
+    def _take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on with a container that runs, or has ended, while nobody looked."""
+        self._missed = not _is_running(state)
+        self._listen(running=not self._missed)
+        if self._missed and self._lost_at:
+            self._say("queuectl: it ended while its engine was away, which keeps nothing of what it said then\n")
+
     def _listen(self, running: bool) -> None:
-        """Take up the output of a container that is on its way: from the engine's log, where we were cut off."""
+        """Get its output from the engine's log, from where we were cut off."""
         counts = self._output.counts
         countable = max(counts.values()) < COUNTABLE
         frames = self._output.again() if countable else self._output.onward()

@@ -48,7 +48,15 @@ class User(Driver):
         before = len(self.journal())
         id = self.enqueue(line.format(f=self.folder), **{"max_retries": 0, **more})
         until(lambda: len(self.journal()) > before, "the job has begun")
+        if line == GATED:
+            until(lambda: self._is_heard(id), "its first line is heard")
         return id
+
+    def _is_heard(self, id: str) -> bool:
+        """Whether engine and worker both have what it said: an engine that is killed loses what is on its way."""
+        with self.engine.client() as client:
+            kept = [client.logs(one["Id"]) for one in self.containers() if one["State"]["Running"]]
+        return b"began\n" in kept and self.run("logs", "--stdout", id).stdout == "began\n"
 
     def open_gate(self) -> None:
         """Let one job pass that waits there, or will."""

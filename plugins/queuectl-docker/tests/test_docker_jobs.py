@@ -105,9 +105,12 @@ def test_a_container_is_named_and_labelled_by_job_and_attempt_and_has_few_rights
 
 def test_out_of_memory_is_told_from_a_failure(docker: User) -> None:
     docker.start("--count", "1")
-    eater = f"exec {PYTHON} -I -S -c 'x = bytearray(300 << 20)'"
-    put = docker.run("enqueue", "--max-retries", "0", "--set", "memory=33554432", "--shell", eater)
-    assert docker.await_state(put.stdout.strip(), "dead")["reason"] == "signal 9: out of memory, the limit is 32 MiB"
+    eater = f"{PYTHON} -I -S -c 'x = bytearray(300 << 20)'"
+    limited = {"max_retries": 0, "executor": "docker", "executor_options": {"memory": "32 MiB"}}
+    itself = docker.enqueue(f"exec {eater}", **limited)
+    assert docker.await_state(itself, "dead")["reason"] == "signal 9: out of memory, the limit is 32 MiB"
+    child = docker.await_state(docker.enqueue(f"{eater} || exit 5", **limited), "dead")
+    assert child["reason"] == "exit 5: something in it ran out of memory, the limit is 32 MiB"
     killed = docker.enqueue("kill -9 $$", max_retries=0)
     assert docker.await_state(killed, "dead")["reason"] == "exit 137"
 

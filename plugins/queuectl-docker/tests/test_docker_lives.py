@@ -161,6 +161,29 @@ def test_a_job_that_finds_no_engine_waits_for_it(docker: User, killable: Engine)
     assert docker.await_state(id, "completed")["attempts"] == 1
 
 
+def test_what_has_not_begun_can_be_cancelled_while_the_engine_is_away(docker: User, killable: Engine) -> None:
+    pool = docker.start("--count", "1")
+    killable.kill()
+    id = docker.enqueue("exit 0")
+    pool.await_line("waiting for it")
+    docker.run("cancel", id)
+    docker.await_state(id, "cancelled")
+    killable.start()
+
+
+def test_a_run_that_is_cancelled_while_the_engine_is_away_is_ended_when_it_is_back(
+    docker: User, killable: Engine
+) -> None:
+    docker.start("--count", "1")
+    id = docker.gated(grace=0)
+    killable.kill()
+    docker.run("cancel", "--no-wait", id)
+    assert docker.job(id)["state"] == "processing", "nobody knows whether it runs"
+    killable.start("--live-restore")
+    assert docker.await_state(id, "cancelled")["attempts"] == 1
+    until(lambda: not docker.containers(), "its container is gone")
+
+
 def test_a_job_waits_as_long_as_patience_and_the_next_attempt_clears_up_after_the_first(
     docker: User, killable: Engine
 ) -> None:
