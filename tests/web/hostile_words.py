@@ -19,5 +19,7 @@ HOSTILE = [
     "line one\r\nSet-Cookie: evil=1\r\n\r\n<script>window.canary=13</script>",
     "../../etc/passwd%00%2e%2e/" + "\N{PILE OF POO}" * 20,
     "&lt;script&gt;window.canary=14&lt;/script&gt;&#60;script&#62;",
-    "<script>window.canary=15</script>" + "A" * 30_000,
+    "'; DROP TABLE job; -- %s %n {0} $(touch canary) `touch canary`",
+    "\x1b]52;c;Y2FuYXJ5\x07\x1bP+q544e\x1b\\\x1b[?1049h\x9d0;title\x9c\x85\x08\x08overprinted\r",
+    "<script>window.canary=15</script>" + "A" * 64 * 1024,
 ]  # fmt: skip
