@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.harness import Report, Spread, parser, scratch
@@ -58,15 +59,19 @@ def asked(client: FlaskClient, path: str) -> tuple[float, int]:
 
 def main() -> int:
     """Exit with 1 if a bar was missed."""
-    options = parser(__doc__ or "", rounds=9).parse_args()
+    words = parser(__doc__ or "", rounds=9)
+    words.add_argument("--database", type=Path, help="a database to keep: filled if it is not there")
+    options = words.parse_args()
     done, dead = (20_000, 2_000) if options.quick else (DONE, DEAD)
     report = Report("dashboard", f"{done:,} finished and {dead:,} dead jobs", options)
     with scratch() as place:
-        storage = opened(place.path, "bench")
-        week(storage, done, dead)
-        storage.close()
-        report.say("seeded")
-        app = App.open(None, str(place.db))
+        database = options.database.absolute() if options.database else place.db
+        if not database.exists():
+            storage = opened(database.parent, database.stem)
+            week(storage, done, dead)
+            storage.close()
+            report.say("seeded")
+        app = App.open(None, str(database))
         flask, site = create_site(app, hosts_of("127.0.0.1", 8765, "here", ()))
         client = flask.test_client()
         try:

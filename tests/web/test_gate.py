@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hmac
 import os
+import re
 import socket
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from desk import OPERATOR, ORIGIN, VIEWER, Desk, Served
 
 from queuectl.api.errors import BadInput, ConfigError
+from queuectl.cli.dashboard import command
 from queuectl.core.app import App
 from queuectl.web.gate import Hosts, hosts_of
 from queuectl.web.server import Server
 from queuectl.web.visitors import Failures, Sessions, Visitor, read_tokens
 
+LIVE = ("live.events", "live.follow")  # they go on for ever; their headers are those of every answer
 SITE = {"Sec-Fetch-Site": "same-origin"}
 
 
-# --- The Host -------------------------------------------------------------------------------------
+# --- The Host: rule S-A ---------------------------------------------------------------------------
 
 
 def ask(port: int, *lines: str, path: str = "/healthz") -> int:
@@ -49,6 +54,33 @@ def test_only_names_of_ours_are_answered(served: Served) -> None:
     assert ask(port, "Host: evil.example", "X-Forwarded-Host: localhost", path="/nothing") == 421
 
 
+def test_the_name_is_looked_at_before_anything_else(desk: Desk) -> None:
+    """On every address, of whatever kind: what it would have answered does not matter, and nothing is done."""
+    id = desk.enqueue()
+    for rule in desk.flask.url_map.iter_rules():
+        path = filled(rule.rule, id)
+        for method in ("GET", "POST"):
+            response = desk.client.open(path, method=method, base_url="http://evil.example", headers=SITE)
+            assert response.status_code == 421, (method, path)
+            assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert desk.queue.get(id).state.value == "pending"
+
+
+def filled(rule: str, id: str) -> str:
+    """An address of this rule."""
+    path = rule.replace("<int:attempt>", "1").replace("<any(cancel, retry, delete):action>", "cancel")
+    path = path.replace("<any(stdout, stderr):stream>", "stdout").replace("<path:filename>", "app.css")
+    return path.replace("<id>", id).replace("<name>", "default").replace("<pool>", "p")
+
+
+def test_unless_told_otherwise_it_listens_on_loopback_alone(served: Served) -> None:
+    assert ask(served.port, f"Host: localhost:{served.port}") == 200
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", served.port), 10).close()
+    (host,) = [option for option in command.params if option.name == "host"]
+    assert host.default == "127.0.0.1"
+
+
 def test_beyond_this_machine_addresses_and_configured_names_are_answered() -> None:
     hosts = hosts_of("0.0.0.0", 8000, "box", ["queue.example.org", "q.example.org:8443"])
     good = ("10.1.2.3:8000", "[fe80::1]:8000", "box:8000", "queue.example.org", "Q.example.org:8443", "localhost:8000")
@@ -76,7 +108,7 @@ def test_beyond_this_machine_it_does_not_start_without_a_token(tmp_path: Path, h
     app.close()
 
 
-# --- Changes --------------------------------------------------------------------------------------
+# --- Changes: rule S-B; with a real browser in test_other_sites -------------------------------------
 
 
 def changes(desk: Desk) -> list[str]:
@@ -89,8 +121,7 @@ def test_no_address_changes_anything_by_get(desk: Desk) -> None:
     seen = {rule.rule for rule in rules if "GET" in (rule.methods or ())}
     for rule in rules:
         if rule.rule not in seen:
-            path = rule.rule.replace("<int:attempt>", "1").replace("<any(cancel, retry, delete):action>", "cancel")
-            path = path.replace("<id>", id).replace("<name>", "default").replace("<pool>", "p")
+            path = filled(rule.rule, id)
             for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH"):
                 response = desk.client.open(path, method=method, base_url=ORIGIN, headers=SITE)
                 assert response.status_code in (403, 405, 415), (method, path, response.status_code)
@@ -141,6 +172,25 @@ def test_a_form_carries_what_only_our_pages_know(desk: Desk) -> None:
     assert desk.post(f"/jobs/{id}/cancel").status_code == 302
 
 
+def test_a_form_is_good_for_the_session_that_it_was_made_for(guarded: Desk) -> None:
+    id = guarded.enqueue()
+    guarded.post("/login", {"token": VIEWER})
+    of_the_viewer = csrf_in(guarded.page("/"))
+    guarded.post("/login", {"token": OPERATOR})
+    of_the_operator = csrf_in(guarded.page("/"))
+    for csrf, code in ((of_the_viewer, 403), (of_the_operator, 302)):
+        response = guarded.client.post(
+            f"/jobs/{id}/cancel", base_url=ORIGIN, data={"csrf": csrf}, headers={"Origin": ORIGIN}
+        )
+        assert response.status_code == code
+
+
+def csrf_in(html: str) -> str:
+    found = re.search(r'name="csrf" value="(\w{40})"', html)
+    assert found
+    return found[1]
+
+
 @pytest.mark.parametrize(
     ("content", "headers", "code"),
     [
@@ -179,7 +229,7 @@ def test_nobody_is_invited_from_another_origin(desk: Desk) -> None:
         assert not [name for name, _ in response.headers if name.lower().startswith("access-control")]
 
 
-# --- Who ------------------------------------------------------------------------------------------
+# --- Who: roles and the audit, and what rule S-I says of sessions and guesses -------------------------
 
 
 def test_without_a_token_there_is_nothing_but_the_door(guarded: Desk) -> None:
@@ -259,7 +309,7 @@ def test_failures_and_sessions_are_forgotten_with_time() -> None:
     assert sessions.find(id) is None
 
 
-# --- Tokens ---------------------------------------------------------------------------------------
+# --- Tokens: rule S-I -----------------------------------------------------------------------------
 
 
 def test_new_tokens_are_shown_once_and_kept_as_hashes(tmp_path: Path) -> None:
@@ -271,6 +321,23 @@ def test_new_tokens_are_shown_once_and_kept_as_hashes(tmp_path: Path) -> None:
         assert len(token) >= 43 and token not in path.read_text()
         assert tokens.find(token) == read_tokens(str(path), said.append).find(token) == Visitor(role, role)
     assert len(said) == 3 and tokens.find("nobody's") is None
+
+
+def test_a_wrong_token_takes_as_long_as_a_right_one(guarded: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each known one is compared, in constant time; so is what a form carries."""
+    compared: list[int] = []
+    constant = hmac.compare_digest
+
+    def watched(a: bytes, b: bytes) -> bool:
+        compared.append(len(a))
+        return constant(a, b)
+
+    monkeypatch.setattr("queuectl.web.visitors.hmac.compare_digest", watched)
+    assert guarded.gate.tokens is not None
+    for token in (OPERATOR, VIEWER, "x" * 40, ""):
+        compared.clear()
+        guarded.gate.tokens.find(token)
+        assert compared == [32, 32], "hashes are compared, and all of them"
 
 
 @pytest.mark.parametrize(
@@ -300,33 +367,26 @@ def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
             read_tokens(str(path), print)
 
 
-# --- What every answer has ------------------------------------------------------------------------
+# --- What every answer has: rule S-C; with a real browser in test_hostile -----------------------------
 
 
 def test_every_answer_forbids_foreign_code(desk: Desk) -> None:
+    """Every address, answers that refuse and such that find nothing among them."""
     id = desk.enqueue()
     desk.run()
-    for path in (
-        "/",
-        "/jobs",
-        f"/jobs/{id}",
-        "/nothing",
-        "/api/v1/jobs",
-        "/api/v1/nothing",
-        "/healthz",
-        "/static/app.css",
-    ):
-        headers = desk.get(path).headers
-        policy = headers["Content-Security-Policy"]
-        assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
-        assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
-        if not path.startswith("/static/"):
-            assert headers["Cache-Control"] == "no-store", path
+    paths = [filled(rule.rule, id) for rule in desk.flask.url_map.iter_rules() if rule.endpoint not in LIVE]
+    for path in (*paths, "/nothing", "/api/v1/nothing", "/jobs?q=no:such", "/jobs/none"):
+        for method in ("GET", "POST"):
+            response = desk.client.open(path, method=method, base_url=ORIGIN, buffered=True)
+            headers = response.headers
+            policy = headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+            assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
+            if not path.startswith("/static/"):
+                assert headers["Cache-Control"] == "no-store", path
 
 
 def test_no_page_has_code_or_style_in_it(desk: Desk) -> None:
-    import re
-
     id = desk.enqueue()
     for path in ("/", "/jobs", f"/jobs/{id}", "/queues", "/workers", "/dlq", "/stats", "/system", "/nothing"):
         html = desk.get(path).text
@@ -347,3 +407,24 @@ def test_values_that_look_like_secrets_are_dots(desk: Desk) -> None:
     for text in (desk.page(f"/jobs/{id}"), desk.api("GET", f"/jobs/{id}").text, desk.page("/jobs")):
         assert "hunter2" not in text
     assert "seen" in desk.page(f"/jobs/{id}") and "pg://••••@db/x" in desk.page(f"/jobs/{id}")
+
+
+# --- What is asked of the storage: rule S-F; test_architecture has that no statement is made of text ---------------
+
+
+@pytest.mark.parametrize(
+    "text", ["' OR 1=1 --", "'; DROP TABLE job; --", "%", "_", "\\", "a\x00b", "1) UNION SELECT 1 --", "*", "💥" * 50]
+)
+@pytest.mark.parametrize("key", ["", "tag:", "id:", "queue:", "fault:", "state:", "exit:", "since:"])
+def test_no_filter_is_more_than_a_value(desk: Desk, key: str, text: str) -> None:
+    """It finds what has this text, nothing else, or is refused; and the jobs are all still there."""
+    desk.enqueue("zebra", id="zebra", tags=["t"])
+    asked = quote(key + text.replace(" ", "+"), safe="")
+    for path in (f"/jobs?q={asked}", f"/api/v1/jobs?filter={asked}", f"/api/v1/dlq?filter={asked}"):
+        response = desk.get(path)
+        assert response.status_code in (200, 400), (path, response.status_code)
+        assert "zebra" not in response.text, path
+    for cursor in (text, f"1,{text}", "9" * 30):
+        assert desk.get(f"/jobs?after={quote(cursor, safe='')}").status_code in (200, 400)
+        assert desk.get(f"/api/v1/jobs?cursor={quote(cursor, safe='')}").status_code in (200, 400)
+    assert [job.id for job in desk.app.storage.find().jobs] == ["zebra"]
