@@ -225,6 +225,7 @@ class Plugin:
         self.hooks = sorted({hook for hook, _ in implementations(loaded)})
         if self.source != "built-in":
             self.notices = list(_notices(loaded))
+        offers: dict[str, list[Provider[Any]]] = {kind: [] for kind in OFFERS}
         for kind, hook in OFFERS.items():
             for function in (f for name, f in implementations(loaded) if name == hook):
                 result = function()
@@ -233,7 +234,8 @@ class Plugin:
                 for provider in result or ():
                     if complaint := _provider_complaint(hook, provider):
                         return complaint
-                    self.offers[kind].append(provider)
+                    offers[kind].append(provider)
+        self.offers = offers  # at once: another thread may be at the same
         return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,22 @@ def test_both_marks_are_the_same() -> None:
     hookimpl(ours)
     pluggy.HookimplMarker("queuectl")(theirs)
     assert getattr(ours, MARK) == getattr(theirs, MARK)
+
+
+def test_threads_that_load_a_plugin_at_once_find_its_offers_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of a dashboard do at its first requests: each opens the storage, which is a built-in plugin's."""
+    together = threading.Barrier(2)
+
+    def load_together(value: str) -> object:
+        loaded = load_object(value)
+        together.wait(20)
+        return loaded
+
+    monkeypatch.setattr("queuectl.core.plugins.load_object", load_together)
+    plugin = Plugin("exponential", "queuectl.builtin.exponential", "built-in")
+    threads = [threading.Thread(target=plugin.load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert [offer.name for offer in plugin.offers["backoff"]] == ["exponential"]
