@@ -48,8 +48,13 @@ def new(name: str, kind: str, into: str | None, as_json: bool) -> None:
     """
     from pathlib import Path
 
-    from queuectl.testing.kit.scaffold import begin
+    from queuectl.cli import COMMANDS
+    from queuectl.core.plugins import BUILTIN
+    from queuectl.testing.kit.scaffold import begin, plain_name
 
+    taken = COMMANDS if kind == "command" else {built_in for _, built_in in BUILTIN}
+    if plain_name(name) in taken:
+        raise BadInput(f"{name!r} is built in, and its name cannot be taken: use another")
     begun = begin(name, kind, Path(into).expanduser() if into is not None else None)
     if as_json:
         emit_json({"distribution": begun.distribution, "folder": str(begun.folder.resolve()), "files": begun.files})

@@ -266,6 +266,10 @@ class App:
         if not asked_options and self.plugins.is_plain(kind, name):
             return name, {}
         provider = self._provider_for_job(kind, name, key)
+        asked_for = {option.name for option in provider.job_options}
+        for option in provider.options:
+            if option.name in asked_options and option.name not in asked_for:
+                raise BadInput(f"{kind} {name}: a job cannot set {show(option.name)}, only [{kind}.{name}] can")
         options = check_given(asked_options, provider.job_options, what=f"{kind} {name}", error=BadInput)
         if kind == "backoff" and provider.job_options:
             allowed = {option.name for option in provider.job_options if not option.secret}

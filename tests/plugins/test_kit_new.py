@@ -73,6 +73,12 @@ def test_a_name_that_cannot_be_one_is_refused(place: Place, name: str) -> None:
     assert list(place.project.iterdir()) == []
 
 
+@pytest.mark.parametrize(("name", "kind"), [("list", "command"), ("log", "notifier"), ("queuectl-sqlite", "storage")])
+def test_the_name_of_what_is_built_in_is_refused(place: Place, name: str, kind: str) -> None:
+    assert "is built in" in place.refused(2, "plugins", "new", name, "--kind", kind)
+    assert list(place.project.iterdir()) == []
+
+
 def test_no_placeholder_is_left_and_nothing_else_of_ours_than_the_api_is_imported() -> None:
     for kind in KINDS:
         for path, text in scaffold.package("rate-limit", kind).items():
