@@ -348,7 +348,9 @@ def stat() -> ResponseReturnValue:
 def metrics() -> ResponseReturnValue:
     now = now_ms()
     since = filters.since(request.args.get("since", "24h"), now)
-    return jsonify(figures(site().storage, since, now, request.args.getlist("queue") or None))
+    queues = request.args.getlist("queue") or None
+    storage = site().storage
+    return jsonify(figures(storage, since, now, queues, site().past.since(storage, now, since, queues)))
 
 
 # --- What comes in --------------------------------------------------------------------------------

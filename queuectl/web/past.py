@@ -10,18 +10,20 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from queuectl.api.model import Sample
 from queuectl.core.figures import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from queuectl.api.model import Sample
     from queuectl.api.storage import Storage
 
 MINUTE = 60_000
 #: A settlement may take so long to be written: a slot is over when this has passed as well.
 SETTLED = 2 * MINUTE
 SLOTS_MOST = 1000
+#: The slots of a week: what is asked for since any moment is made of these, and of what is before the first of them.
+WIDE = 120 * MINUTE
 
 #: Histograms by measure, for each queue and, under None, for all of them.
 Measured = dict[str | None, dict[str, Counter[int]]]
@@ -52,6 +54,19 @@ class Past:
             known |= read
         self._remember(known, width, now)
         return {start: known[start] for start in starts}
+
+    def since(self, storage: Storage, now: int, since: int, queues: Sequence[str] | None = None) -> Iterator[Sample]:
+        """All since then, summed up, of these queues (None: of all together, under the name of none)."""
+        end = now // WIDE * WIDE + WIDE
+        count = min((end - since) // WIDE, SLOTS_MOST // 2)
+        first = end - count * WIDE
+        if since < first:
+            yield from storage.summed(since, first - 1, WIDE // MINUTE)
+        for start, measured in self.read(storage, now, count * WIDE, count).items() if count else ():
+            for queue in (None,) if queues is None else queues:
+                for measure, histogram in measured.get(queue, {}).items():
+                    for bucket, n in histogram.items():
+                        yield Sample(start // MINUTE, queue or "", measure, bucket, n)
 
     def _remember(self, known: dict[int, Measured], width: int, now: int) -> None:
         with self._lock:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from queuectl.api.model import Sample
+from queuectl.api.model import OutboxStat, QueueStat, Sample
 from queuectl.api.storage import Storage
-from queuectl.core.figures import Slot
-from queuectl.web.past import MINUTE, Past
+from queuectl.core.figures import Slot, figures
+from queuectl.web.pages.overview import RANGES
+from queuectl.web.past import MINUTE, WIDE, Past
 
 NOW = 1_800_000_000_000 // (120 * MINUTE) * 120 * MINUTE + 30 * MINUTE
 
@@ -22,6 +23,12 @@ class Watched:
         return [Sample(m, "ab"[m % 2], "completed", 5, 1) for m in minutes if m * MINUTE <= NOW]
 
     summed = Storage.summed
+
+    def stat(self) -> list[QueueStat]:
+        return []
+
+    def outbox(self) -> list[OutboxStat]:
+        return []
 
 
 def total(slots: list[Slot]) -> int:
@@ -47,3 +54,17 @@ def test_what_is_over_is_read_once() -> None:
     storage.asked = 0
     later = past.slots(storage, NOW + 3 * 60 * MINUTE, 168 * 60 * MINUTE, 84)  # type: ignore[arg-type]
     assert storage.asked <= 3 * 120 and len(later) == 84
+
+
+def test_what_was_since_any_moment_is_the_same_as_if_it_were_read_at_once() -> None:
+    storage, past = Watched(), Past()
+    assert RANGES["7d"][0] // RANGES["7d"][1] == WIDE, "so what pages have read is at hand"
+    for minutes in (0, 1, 29, 30, 31, 119, 120, 121, 150, 151, 10_000, 100_000):
+        since = NOW - minutes * MINUTE
+        for queues in (None, ["a"], ["b", "a"], ["none"]):
+            whole = figures(storage, since, NOW, queues)  # type: ignore[arg-type]
+            pieces = past.since(storage, NOW, since, queues)  # type: ignore[arg-type]
+            assert figures(storage, since, NOW, queues, pieces) == whole, (minutes, queues)  # type: ignore[arg-type]
+    storage.asked = 0
+    list(past.since(storage, NOW, NOW - 10_000 * MINUTE))  # type: ignore[arg-type]
+    assert storage.asked <= 240, "no more than the slot that goes on, and what is before the first"
