@@ -95,10 +95,13 @@ def rough(ms: int) -> str:
     return f"{max(1, ms // 1000)} s"
 
 
-def elapsed(ms: int) -> str:
+def elapsed(since: int, now: int) -> Markup:
     """How long something has gone on: whole seconds, since it goes on while it is read."""
-    whole = max(0, ms) // 1000
-    return span(whole) if whole >= 10 else f"{whole} s"
+    return Markup('<span data-since="{}">{}</span>').format(since, span_of_whole(max(0, now - since) // 1000))
+
+
+def span_of_whole(seconds: int) -> str:
+    return span(seconds) if seconds >= 10 else f"{seconds} s"
 
 
 def span_of(ms: float | None) -> str:

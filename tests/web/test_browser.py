@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from desk import Dashboard
@@ -59,9 +61,16 @@ def test_a_thousand_dead_jobs_are_retried_with_progress(driver: Driver, dashboar
     page.goto(f"{dashboard.url}/dlq")
     assert "1,000" in page.locator("#rows tbody tr").first.inner_text().replace("\u2009", ",")
     page.get_by_role("button", name="Retry all").click()
-    page.get_by_role("button", name=re.compile("Retry 1.000 jobs")).click()
+    with Path(f"{driver.db}.lock").open("rb+") as lock:  # so that it can be seen while it goes on
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        page.get_by_role("button", name=re.compile("Retry 1.000 jobs")).click()
+        awaits(page, "Retry: running", "h1")
+        progress = page.locator("progress")
+        assert (progress.get_attribute("value"), progress.get_attribute("max")) == ("0", "1000")
+        assert page.get_by_role("button", name="Stop").is_visible()
     awaits(page, "1.000 jobs will run again")
-    assert page.locator("progress").get_attribute("value") == "1000"
+    assert progress.get_attribute("value") == "1000"
+    assert "Retry: done" in page.locator("h1").inner_text() and not page.get_by_role("button", name="Stop").count()
     assert driver.json("status")["counts"]["pending"] == 1000
 
 
@@ -100,6 +109,22 @@ def test_keys_lead_around(driver: Driver, dashboard: Dashboard, page: Any) -> No
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/row-1")
+
+
+def test_times_go_on_while_nothing_happens(driver: Driver, dashboard: Dashboard, page: Any) -> None:
+    driver.start("--count", "1")
+    driver.enqueue("true", id="over")
+    driver.await_state("over", "completed")
+    driver.enqueue("sleep 60", id="runs")
+    driver.worker_of("runs")
+    page.clock.install()
+    page.goto(f"{dashboard.url}/jobs")
+    awaits(page, "live", "#live-state")
+    over, runs = (page.locator("#rows tr", has_text=id) for id in ("over", "runs"))
+    assert re.search(r"(now|\d s ago)$", over.inner_text().strip()), over.inner_text()
+    page.clock.fast_forward(3_780_000)
+    until(lambda: "63 min ago" in over.inner_text(), "it has aged")
+    until(lambda: re.search(r"1 h 3 min\s+63 min ago", runs.inner_text()), "it has gone on")
 
 
 def test_drain_lets_a_pool_end_what_it_runs(driver: Driver, dashboard: Dashboard, page: Any) -> None:

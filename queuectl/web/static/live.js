@@ -103,6 +103,38 @@
   for (const kind of ["selectionchange", "change", "focusout"])
     document.addEventListener(kind, () => { if (pending && !isInUse()) setTimeout(() => pending && refresh(), 150); });
 
+  // --- Times that go on: as words.py says them, by the server's clock --------------------------------------------
+
+  const ahead = Date.now() - live.dataset.now;
+
+  function rough(ms) {
+    for (const [unit, length, least] of [["d", 864e5, 1728e5], ["h", 36e5, 6e6], ["min", 6e4, 1e5]])
+      if (ms >= least) return `${Math.round(ms / length)} ${unit}`;
+    return `${Math.max(1, Math.floor(ms / 1000))} s`;
+  }
+
+  function span(seconds) {
+    for (const [size, unit, small, rest] of [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]])
+      if (seconds >= size) {
+        const left = Math.floor((seconds % size) / small);
+        return `${Math.floor(seconds / size)} ${unit}${left ? ` ${left} ${rest}` : ""}`;
+      }
+    return `${seconds} s`;
+  }
+
+  function age() {
+    if (document.hidden || busy || isInUse()) return;
+    const now = Date.now() - ahead;
+    const say = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+    for (const each of live.querySelectorAll("[data-since]")) say(each, span(Math.max(0, Math.floor((now - each.dataset.since) / 1000))));
+    for (const each of live.querySelectorAll("time")) {
+      const left = Date.parse(each.dateTime) - now;
+      say(each, Math.abs(left) < 1000 ? "now" : left > 0 ? `in ${rough(left)}` : `${rough(-left)} ago`);
+    }
+  }
+
+  if (live.dataset.topics) setInterval(age, 1000);
+
   // --- A log that follows ------------------------------------------------------------------------------------
 
   const following = document.getElementById("following");
