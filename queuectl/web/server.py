@@ -95,6 +95,7 @@ class Server:
             self.close()
 
     def _ended(self, number: int, frame: object) -> None:
+        self.site.watcher.close()  # first: the server waits for what it answers, and a stream has no end of its own
         raise SystemExit(0)
 
     def stop(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,17 @@ def test_times_go_on_while_nothing_happens(driver: Driver, dashboard: Dashboard,
     page.clock.fast_forward(3_780_000)
     until(lambda: "63 min ago" in over.inner_text(), "it has aged")
     until(lambda: re.search(r"1 h 3 min\s+63 min ago", runs.inner_text()), "it has gone on")
+
+
+def test_an_open_page_does_not_keep_the_dashboard_from_ending(driver: Driver, browser: Any) -> None:
+    dashboard = Dashboard(driver)
+    page = browser.new_page()
+    page.goto(dashboard.url)
+    awaits(page, "live", "#live-state")
+    begun = time.monotonic()
+    dashboard.close()
+    assert time.monotonic() - begun < 4  # the server by itself would wait for five
+    page.close()
 
 
 def test_drain_lets_a_pool_end_what_it_runs(driver: Driver, dashboard: Dashboard, page: Any) -> None:
