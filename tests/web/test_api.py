@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from desk import OPERATOR, Desk
+from desk import OPERATOR, Dashboard, Desk
+from driver import Driver
 
 from queuectl.api.model import State
 from queuectl.core import shapes
@@ -192,3 +195,38 @@ def test_what_is_not_there_is_a_problem_document(guarded: Desk) -> None:
 def test_the_description_can_be_had(desk: Desk) -> None:
     found = json.loads(desk.api("GET", "/openapi.json").text)
     assert found["openapi"].startswith("3.1") and found["servers"] == [{"url": "/api/v1"}]
+
+
+def test_output_is_streamed_as_it_is_written(driver: Driver, dashboard: Dashboard) -> None:
+    """By a real job; a range of what there is so far can be had meanwhile, and the stream ends with the job."""
+    driver.start("--count", "1")
+    os.mkfifo(driver.folder / "pipe")
+    id = driver.enqueue("exec 3< pipe; while read line <&3; do echo got $line; done")
+    driver.worker_of(id)
+    path = f"/api/v1/jobs/{id}/output/1/stdout"
+    following, asking = (http.client.HTTPConnection(dashboard.url.removeprefix("http://"), timeout=20) for _ in "12")
+    with (driver.folder / "pipe").open("w", buffering=1) as lines:
+        lines.write("first\n")
+        following.request("GET", f"{path}?follow=true")
+        answer = following.getresponse()
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+        assert answer.readline() == b"got first\n"
+        lines.write("second\n")
+        assert answer.readline() == b"got second\n"
+        asking.request("GET", path, headers={"Range": "bytes=4-8"})
+        part = asking.getresponse()
+        assert (part.status, part.headers["Content-Range"], part.read()) == (206, "bytes 4-8/21", b"first")
+    assert answer.read() == b""
+    following.close()
+    asking.close()
+
+
+def test_a_storage_that_is_gone_is_a_problem_document_that_says_when_to_ask_again(desk: Desk) -> None:
+    desk.enqueue()
+    desk.page("/")
+    (desk.folder / "queue.db").unlink()
+    for method, path in (("GET", "/jobs"), ("GET", "/stat"), ("GET", "/metrics"), ("POST", "/jobs/1/cancel")):
+        response = desk.api(method, path)
+        assert response.status_code == 503 and response.mimetype == "application/problem+json", path
+        assert response.headers["Retry-After"] and "deleted" in response.json["detail"]
+    assert desk.get("/jobs").status_code == 503, "and for people a page"
