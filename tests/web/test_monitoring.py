@@ -153,3 +153,10 @@ def test_every_panel_of_the_dashboard_has_a_query_and_a_place() -> None:
     places = [tuple(panel["gridPos"].values()) for panel in dashboard["panels"]]
     assert len(set(places)) == len(places) >= 6 and dashboard["title"] and dashboard["uid"]
     assert all(panel["targets"] and panel["title"] for panel in dashboard["panels"] if panel["type"] != "row")
+
+
+def test_every_metric_of_a_scrape_is_in_the_reference(scraped: dict[str, Series]) -> None:
+    text = (MONITORING.parents[1] / "docs" / "reference" / "http-api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(queuectl_\w+)`", text))
+    told = {re.sub(r"_(bucket|count|sum|created)$", "", name) for name in scraped}
+    assert not told - named

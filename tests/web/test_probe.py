@@ -7,12 +7,14 @@ import re
 import signal
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from driver import Driver, until
 
 from queuectl.api.errors import BadInput
-from queuectl.web.probing import address_of
+from queuectl.core.app import App
+from queuectl.web.probing import Probe, address_of
 
 
 def ask(address: str, path: str) -> tuple[int, str]:
@@ -40,6 +42,35 @@ def test_a_pool_answers_probes_and_goes_on_working(driver: Driver) -> None:
     assert ask(again, "/healthz")[0] == 200
     pool.signal(signal.SIGTERM)
     assert pool.end() == 0
+
+
+def test_a_pool_whose_loop_stands_still_is_not_healthy(tmp_path: Path) -> None:
+    """The probe's thread goes on answering: that alone would say nothing."""
+    moves = [True]
+    app = App.open(None, str(tmp_path / "queue.db"))
+    probe = Probe(app, "127.0.0.1:0", lambda: moves[0])
+    address = f"127.0.0.1:{probe.port}"
+    assert ask(address, "/healthz") == (200, "ok\n")
+    moves[0] = False
+    assert ask(address, "/healthz") == (503, "the pool does not move\n")
+    assert ask(address, "/readyz") == (200, "ready\n")
+    probe.close()
+    app.close()
+
+
+def test_beyond_this_machine_figures_are_not_told(tmp_path: Path) -> None:
+    """There are no tokens at a probe. Names that somebody points here are not answered there either."""
+    app = App.open(None, str(tmp_path / "queue.db"))
+    probe = Probe(app, "0.0.0.0:0", lambda: True)
+    address = f"127.0.0.1:{probe.port}"
+    assert [ask(address, path)[0] for path in ("/healthz", "/readyz", "/metrics")] == [200, 200, 403]
+    asked = urllib.request.Request(f"http://{address}/healthz", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked, timeout=10)
+    refused.value.close()
+    assert refused.value.code == 421
+    probe.close()
+    app.close()
 
 
 def test_an_address_that_cannot_be_had_is_refused_in_a_sentence(driver: Driver) -> None:
