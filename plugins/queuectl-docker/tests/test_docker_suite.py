@@ -22,7 +22,7 @@ class TestDocker(ExecutorSuite):
     attaches = True
     tells_signals = False  # the engine says 128 + n for both
     takes_bytes = False  # it is spoken to in JSON
-    many = 100 if FULL else 15
+    many = 100 if FULL else 5
     python = (PYTHON, "-I", "-S")
 
     @pytest.fixture
