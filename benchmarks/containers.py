@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,8 @@ def main() -> int:
         found = importlib.import_module("dockerd").find_engine(Path(tempfile.mkdtemp(prefix="queuectl-bench-")))
     except ImportError as error:
         found = f"it needs {error.name}"
+    if not isinstance(found, str) and shutil.which("docker") is None:
+        found = "there is no docker command"
     if isinstance(found, str):
         report.missing("containers", found)
         return report.finish()

@@ -16,7 +16,7 @@ from queuectl.core.rundir import list_workers
 
 #: Says where it is, runs until the gate is opened, and says again. The journal tells how often it ran.
 GATED = (
-    "echo began; echo $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT >> {f}/journal; read word < {f}/gate; "
+    "echo began; echo aside >&2; echo $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT >> {f}/journal; read word < {f}/gate; "
     "echo ended; : > {f}/passed; exit 3"
 )
 
@@ -55,8 +55,9 @@ class User(Driver):
     def _is_heard(self, id: str) -> bool:
         """Whether engine and worker both have what it said: an engine that is killed loses what is on its way."""
         with self.engine.client() as client:
-            kept = [client.logs(one["Id"]) for one in self.containers() if one["State"]["Running"]]
-        return b"began\n" in kept and self.run("logs", "--stdout", id).stdout == "began\n"
+            kept = [set(client.logs(one["Id"]).split()) for one in self.containers() if one["State"]["Running"]]
+        said = self.json("logs", id)
+        return {b"began", b"aside"} in kept and (said["stdout"], said["stderr"]) == ("began\n", "aside\n")
 
     def open_gate(self) -> None:
         """Let one job pass that waits there, or will."""
@@ -80,14 +81,14 @@ class User(Driver):
     def has_passed(self) -> bool:
         return (self.folder / "passed").exists()
 
-    def ended_once(self, id: str, said: str = "began\nended\n") -> dict[str, Any]:
-        """It ran once, and its result and whole output are there."""
+    def ended_once(self, id: str, said: str = "began\nended\n") -> Any:
+        """It ran once, and its result and both streams, whole, are there."""
         job = self.await_state(id, "dead", deadline=60)
         assert (job["reason"], job["attempts"], job["losses"]) == ("exit 3", 1, 0)
         assert self.journal() == [f"{id} 1"]
-        logs = self.run("logs", "--stdout", id)
-        assert logs.stdout == said, logs
-        return job
+        logs = self.json("logs", id)
+        assert logs["stdout"] == said and logs["stderr"].startswith("aside\n"), logs
+        return logs
 
     # -- containers and workers -------------------------------------------------------------------
 

@@ -150,7 +150,7 @@ def asked_for(docker: User, registry: Registry, image: str, pull: str) -> tuple[
 def test_output_is_seen_while_it_comes(docker: User) -> None:
     docker.start("--count", "1")
     id = docker.gated()
-    until(lambda: docker.run("logs", id).stdout == "began\n", "its first line")
+    until(lambda: docker.run("logs", "--stdout", id).stdout == "began\n", "its first line")
     docker.open_gate()
     docker.await_state(id, "dead")
 

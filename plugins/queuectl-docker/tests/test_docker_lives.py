@@ -6,6 +6,8 @@ code, every word that it said.
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from docker_user import User
 from dockerd import Engine
@@ -22,6 +24,17 @@ def test_a_container_whose_worker_was_killed_is_taken_up(docker: User) -> None:
     docker.kill_workers()
     until(lambda: any(r.job and r.job.outlives for r in list_workers(str(docker.run_dir)) if r.alive), "taken up")
     docker.open_gate()
+    docker.ended_once(id)
+
+
+def test_a_container_whose_pool_was_killed_is_followed_by_its_worker_until_the_next_pool_comes(docker: User) -> None:
+    pool = docker.start("--count", "1")
+    id = docker.gated()
+    pool.signal(signal.SIGKILL)
+    pool.end()
+    docker.open_gate()
+    until(docker.has_passed, "it ended")
+    docker.start("--count", "1")
     docker.ended_once(id)
 
 
@@ -87,8 +100,8 @@ def test_a_run_that_ends_while_the_engine_is_away_keeps_its_result(
     until(docker.has_passed, "it ended")
     assert docker.job(id)["state"] == "processing"
     killable.start()
-    docker.ended_once(id, said="began\n")  # an engine that is away hears nothing, and what it missed is gone
-    assert "ended while its engine was away" in docker.run("logs", "--stderr", id).stdout
+    logs = docker.ended_once(id, said="began\n")  # an engine that is away hears nothing, and what it missed is gone
+    assert "ended while its engine was away" in logs["stderr"]
 
 
 @deaths
