@@ -71,7 +71,7 @@ def main() -> int:
         times = interleave(cases, rounds=rounds, report=report)
         for name in cases:
             report.add(f"{name}: seconds", sorted(times[name])[len(times[name]) // 2], "s")
-        report.add("a job / docker run", ratio(times, "a job", "docker run"), "×", at_most=1.25)
+        report.add("a job / docker run", ratio(times, "a job", "docker run"), "×", at_most=1.15)
     finally:
         found.close()
     return report.finish()
