@@ -85,10 +85,6 @@ def run(ctx: click.Context, /, arguments: tuple[str, ...], **said: Any) -> None:
         _report(program, jobs, receipts, False)
     from queuectl.cli.wait import wait_for
 
-    unserved = [name for name in {job.queue for job in jobs} if not program.queue.is_served(name)]
-    if unserved:
-        say(f"no pool is alive that serves queue {', '.join(sorted(unserved))}; queuectl worker start runs what waits")
-
     ctx.exit(wait_for(program, [receipt.id for receipt in receipts], None, as_json))
 
 

@@ -22,7 +22,7 @@ from queuectl.api.model import FINISHED, Action, Job, State, Where
 from queuectl.core.specs import Frame, Maker, check_priority, check_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Self, Unpack
 
     from queuectl.api.model import History, NewJob, Pool, QueueStat, Receipt
@@ -241,27 +241,33 @@ class Queue:
 
     # -- waiting -------------------------------------------------------------------------------
 
-    def wait(self, *ids: str, timeout: float | None = None) -> list[Job]:
+    def wait(
+        self, *ids: str, timeout: float | None = None, look: Callable[[Sequence[Job]], None] | None = None
+    ) -> list[Job]:
         """Wait until all of these jobs have ended, and return them in order.
 
-        Raises ``NotFound`` for a job that is not there, or is deleted meanwhile, and ``WaitTimeout`` after *timeout*
-        seconds.
+        *look* is called again and again with those that have not. Raises ``NotFound`` for a job that is not there, or
+        is deleted meanwhile, and ``WaitTimeout`` after *timeout* seconds.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         ended: dict[str, Job] = {}
         pause = LOOK_FIRST
         while True:
             waiting = [id for id in dict.fromkeys(ids) if id not in ended]
+            left: list[Job] = []
             for id, job in zip(waiting, self.app.storage.get(waiting), strict=True):
                 if job is None:
                     raise NotFound(f"there is no job {id!r}")
                 if job.state in FINISHED:
                     ended[id] = job
-            left = len(waiting) - sum(id in ended for id in waiting)
+                else:
+                    left.append(job)
             if not left:
                 return [ended[id] for id in ids]
             if deadline is not None and time.monotonic() >= deadline:
-                raise WaitTimeout(f"{left} of {len(set(ids))} jobs had not ended after {timeout:g} s")
+                raise WaitTimeout(f"{len(left)} of {len(set(ids))} jobs had not ended after {timeout:g} s")
+            if look is not None:
+                look(left)
             pause = self._pause(pause, deadline)
 
     def settled(self, id: str) -> Job:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 POOL_SUFFIX, WORKER_SUFFIX, KEEPER_SUFFIX = ".pool", ".lock", ".keeper"
+DRAFT = ".new"  # behind the name of a file that is being made
 
 # Layout of a worker's record.
 IDENTITY_SIZE = 1024  # JSON of who it is, padded with NUL
@@ -150,6 +151,15 @@ def dead_keepers(run_dir: str) -> list[str]:
     return [path for path in _paths(run_dir, KEEPER_SUFFIX) if not is_locked(path)]
 
 
+def dead_drafts(run_dir: str) -> list[str]:
+    """What processes left that were killed while they made the file that is to make them known.
+
+    It may also be the draft of one that lives and has not locked it yet: if that is removed, it makes another.
+    """
+    suffixes = (POOL_SUFFIX + DRAFT, WORKER_SUFFIX + DRAFT, KEEPER_SUFFIX + DRAFT)
+    return [path for path in _paths(run_dir, suffixes) if not is_locked(path)]
+
+
 def find_run(run_dir: str, job: str, attempt: int) -> WorkerRecord | None:
     """The worker that has this attempt in hand."""
     for record in list_workers(run_dir):
@@ -193,7 +203,7 @@ def _job(content: bytes) -> JobRecord | None:
     return JobRecord(*json.loads(body)[: len(JobRecord._fields)])
 
 
-def _paths(run_dir: str, suffix: str) -> Iterator[str]:
+def _paths(run_dir: str, suffix: str | tuple[str, ...]) -> Iterator[str]:
     try:
         names = os.listdir(run_dir)
     except OSError:

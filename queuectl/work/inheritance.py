@@ -13,6 +13,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from queuectl.core.rundir import DRAFT
+
 from .legacy import remove
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class Inheritance:
             remove([self._path])
 
     def _write(self, data: dict[str, list[tuple[str, int]]]) -> None:
-        draft = f"{self._path}.new"
+        draft = self._path + DRAFT
         with open(draft, "w", encoding="utf-8", opener=_private) as file:
             json.dump(data, file)
         os.rename(draft, self._path)

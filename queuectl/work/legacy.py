@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING
 from queuectl.api import trees
 from queuectl.api.model import Claim, Outcome, OutcomeKind
 from queuectl.core import transitions, wire
-from queuectl.core.rundir import DECIDED, ENDED, RUNNING, STARTED, WORKER_SUFFIX, JobRecord, PoolRecord, WorkerRecord
+from queuectl.core.rundir import (
+    DECIDED,
+    DRAFT,
+    ENDED,
+    RUNNING,
+    STARTED,
+    WORKER_SUFFIX,
+    JobRecord,
+    PoolRecord,
+    WorkerRecord,
+)
 
 from .ledger import Outlived, Unsettled
 from .output import Limits, finish
@@ -136,7 +146,7 @@ def unborn_files(run_dir: str, prefix: str) -> list[str]:
     found = []
     for name in os.listdir(run_dir):
         stem, _, suffix = name.partition(".")
-        draft = f"{WORKER_SUFFIX[1:]}.new"
+        draft = f"{WORKER_SUFFIX[1:]}{DRAFT}"
         if name.startswith(prefix) and suffix in ("sock", draft):
             path = os.path.join(run_dir, stem)
             if not os.path.exists(path + WORKER_SUFFIX):

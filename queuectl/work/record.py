@@ -14,6 +14,7 @@ from typing import TypedDict
 
 from queuectl.api import trees
 from queuectl.core.rundir import (
+    DRAFT,
     IDENTITY_SIZE,
     JOB_AT,
     JOB_HEAD,
@@ -25,6 +26,8 @@ from queuectl.core.rundir import (
     PoolRecord,
     WorkerRecord,
 )
+
+from .points import reached
 
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
@@ -73,26 +76,36 @@ def own_identity() -> Identity:
     return {"pid": pid, "inode": inode, "boot": trees.boot_id(), "namespace": trees.pid_namespace()}
 
 
-def _create_locked(path: str, content: bytes) -> int:
-    """A file that appears at *path* complete and locked; its descriptor, which holds the lock."""
-    draft = f"{path}.new"
-    descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.pwrite(descriptor, content, 0)
-    os.rename(draft, path)
-    return descriptor
+def _create_locked(path: str, content: bytes, *, point: str) -> int:
+    """A file that appears at *path* complete and locked; its descriptor, which holds the lock.
+
+    A draft that is not locked is removed by whoever sees it: then another is made.
+    """
+    draft = path + DRAFT
+    while True:
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # who looks whether it is locked is in the way for a moment
+        reached(point)
+        os.pwrite(descriptor, content, 0)
+        try:
+            os.rename(draft, path)
+        except FileNotFoundError:
+            os.close(descriptor)
+            continue
+        return descriptor
 
 
 def create_pool_file(run_dir: str, record: PoolRecord) -> int:
     """Make ``<pool>.pool`` and hold its lock; the descriptor."""
     data = {key: value for key, value in record._asdict().items() if key not in ("path", "alive")}
-    return _create_locked(os.path.join(run_dir, record.id + POOL_SUFFIX), json.dumps(data).encode())
+    path = os.path.join(run_dir, record.id + POOL_SUFFIX)
+    return _create_locked(path, json.dumps(data).encode(), point="pool.drafted")
 
 
 def create_keeper_file(run_dir: str, name: str) -> tuple[str, int]:
     """Make ``<name>.keeper`` and hold its lock: a keeper is no stranger to whoever ends what dead workers left."""
     path = os.path.join(run_dir, name + KEEPER_SUFFIX)
-    return path, _create_locked(path, json.dumps(own_identity()).encode())
+    return path, _create_locked(path, json.dumps(own_identity()).encode(), point="keeper.drafted")
 
 
 class Record:
@@ -104,7 +117,8 @@ class Record:
         content = json.dumps(data).encode()
         if len(content) > IDENTITY_SIZE:
             raise ValueError("the identity of a worker does not fit its record")
-        self._descriptor = _create_locked(self.path, content.ljust(JOB_AT + JOB_HEAD.size, b"\0"))
+        content = content.ljust(JOB_AT + JOB_HEAD.size, b"\0")
+        self._descriptor = _create_locked(self.path, content, point="worker.drafted")
 
     def write(self, job: JobRecord) -> None:
         """Replace the job in hand, in one write."""

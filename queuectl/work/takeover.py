@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 from queuectl.api import trees
 from queuectl.core.rundir import (
+    DRAFT,
     POOL_SUFFIX,
     PoolRecord,
     WorkerRecord,
+    dead_drafts,
     dead_keepers,
     list_pools,
     list_workers,
@@ -96,6 +98,7 @@ class Takeover:
         names = frozenset(record.id for record in dead)
         if now >= self._inherit_at:
             self._end_trees(None)
+            remove(dead_drafts(self.run_dir))
             self._inherit_at = now + min(INHERIT_EVERY, self.lease / 2)
             self._inherit(records)
         if names - self._suspects:
@@ -266,7 +269,8 @@ class Takeover:
         for pool in gone:
             stem = os.path.join(self.run_dir, pool)
             remove(unborn_files(self.run_dir, pool[:8]))
-            remove([stem + ".wake", path_of(self.run_dir, pool), stem + POOL_SUFFIX])
+            inherited = path_of(self.run_dir, pool)
+            remove([stem + ".wake", inherited + DRAFT, inherited, stem + POOL_SUFFIX])
 
     # -- one at a time --------------------------------------------------------------------------------
 

@@ -186,12 +186,34 @@ def test_enqueue_waits_for_the_end(cli: Cli) -> None:
     assert cli("enqueue", "--wait", "--json", "-", stdin="").json == []
 
 
-def test_enqueue_says_that_nobody_is_there_while_it_waits(cli: Cli) -> None:
-    process = cli.popen("enqueue", "--wait", "--", "true", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    said(process.stderr, b"no pool is alive that serves queue default")
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"1\n"
+WAITS = {
+    "enqueue": (["enqueue", "--wait", "--", "true"], b"1\n"),
+    "enqueue as JSON": (["enqueue", "--wait", "--json", "--", "true"], b""),
+    "run": (["run", "--", "echo", "1"], b"1\n"),
+    "wait": (["wait", "@last"], b""),
+    "wait as JSON": (["wait", "--json", "@last"], b""),
+}
+
+
+@pytest.mark.parametrize("words", WAITS)
+def test_who_waits_hears_once_that_nobody_is_there_to_run_it(cli: Cli, words: str) -> None:
+    line, prints = WAITS[words]
+    if line[0] == "wait":
+        cli.ok("enqueue", "--", "true")
+    process = cli.popen(*line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    heard = said(process.stderr, b"queuectl worker start runs")
     cli("worker", "start", "--until-empty")
-    process.communicate(timeout=30)
+    out, more = process.communicate(timeout=30)
+    assert (heard + more).count(b"no pool is alive") == 1
     assert process.returncode == 0
-    assert json.loads(cli.ok("list", "--json"))[0]["state"] == "completed"
+    if "--json" in line:
+        (job,) = json.loads(out)
+        assert job["state"] == "completed"
+    else:
+        assert out == prints
+
+
+@SERVED
+def test_who_waits_for_a_worker_that_is_there_hears_nothing_of_that(cli: Cli) -> None:
+    done = cli("enqueue", "--wait", "--", "sleep", "1.2")
+    assert (done.code, "no pool" in done.err) == (0, False)

@@ -47,7 +47,7 @@ class Group(NamedTuple):
 
 GROUPS = {
     "pool, at its start and end": Group(
-        "work", ("pool.joined", "pool.worker-asked", "pool.hi-read", "pool.leaving", "pool.left")
+        "work", ("pool.drafted", "pool.joined", "pool.worker-asked", "pool.hi-read", "pool.leaving", "pool.left")
     ),
     "pool, claiming": Group(
         "work", ("pool.before-exchange", "pool.claimed", "pool.job-sent", "pool.done-read", "pool.beat")
@@ -70,9 +70,9 @@ GROUPS = {
         ),
     ),
     "pool, inheriting from another host": Group("inheritance", ("takeover.inheriting", "takeover.inherited")),
-    "keeper": Group("deadly_work", ("keeper.asked", "keeper.forked", "keeper.tree-ended")),
+    "keeper": Group("deadly_work", ("keeper.drafted", "keeper.asked", "keeper.forked", "keeper.tree-ended")),
     "keeper, burying": Group("deadly_work", ("keeper.swept", "keeper.told")),
-    "worker, without a job": Group("work", ("worker.listening", "worker.born", "worker.hi-sent")),
+    "worker, without a job": Group("work", ("worker.listening", "worker.drafted", "worker.born", "worker.hi-sent")),
     "worker, at the start of a job": Group("work", ("worker.job-read",)),
     "worker, job started": Group("work", ("worker.started", "worker.spawned"), (KILL, TERM)),
     "worker, job running": Group("work", ("worker.running", "worker.collected"), (KILL, TERM)),
@@ -270,6 +270,7 @@ class Story:
         run_dir = str(self.driver.run_dir)
         assert [record.path for record in list_workers(run_dir) if record.alive] == []
         assert [record.path for record in list_pools(run_dir) if record.alive] == []
+        assert list(self.driver.run_dir.glob("*.new")) == [], "who was killed while it made a file left nothing"
 
 
 class Gate:
@@ -309,6 +310,22 @@ ELSEWHERE = {"courier.taken", "courier.told", "worker.named"}
 def test_every_point_of_the_code_is_struck() -> None:
     found = set()
     for path in SOURCES.rglob("*.py"):
-        found |= set(re.findall(r'reached\("([a-z.-]+)"', path.read_text(encoding="utf-8")))
+        found |= set(re.findall(r'(?:reached\(|point=)"([a-z.-]+)"', path.read_text(encoding="utf-8")))
     struck = [label for group in GROUPS.values() for label in group.labels]
     assert sorted([*struck, *ELSEWHERE]) == sorted(found)
+
+
+def test_a_draft_is_left_to_who_lives_and_made_again_if_it_is_gone(driver: Driver) -> None:
+    struck = driver.folder / "struck"
+    point = {"QUEUECTL_POINT": "pool.drafted", "QUEUECTL_POINT_SIGNAL": "STOP", "QUEUECTL_POINT_MARK": str(struck)}
+    driver.env |= point
+    pool = driver.launch("--until-empty")
+    until(lambda: Path(f"{struck}.pool.drafted").exists(), "it makes its file")
+    until(lambda: Path(f"/proc/{pool.pid}/stat").read_text().rpartition(") ")[2].startswith("T"), "it is stopped")
+    (draft,) = driver.run_dir.glob("*.pool.new")
+    assert driver.launch("--until-empty").end() == 0
+    assert draft.exists(), "its maker lives"
+    draft.unlink()
+    pool.signal(signal.SIGCONT)
+    assert pool.end() == 0
+    assert list(driver.run_dir.glob("*.new")) == []

@@ -56,6 +56,18 @@ def holder(far: Driver) -> str:
     return next((r.id for r in list_workers(str(far.run_dir)) if r.alive and r.job and r.job.phase == "running"), "")
 
 
+def orphaned_run(far: Driver) -> str:
+    """A run that goes on, its worker and its pool killed so that neither could tell of it; the id of its job."""
+    pool = far.start("--count", "1")
+    id = gated(far)
+    until(lambda: holder(far), "a worker follows it")
+    pool.signal(signal.SIGSTOP)
+    kill_worker(far)
+    pool.signal(signal.SIGKILL)
+    pool.end()
+    return id
+
+
 def followed_by_another(far: Driver) -> None:
     """Kill the worker that has it in hand, and wait for the next one."""
     before = until(lambda: holder(far), "a worker follows it")
@@ -110,13 +122,7 @@ def test_whenever_the_worker_dies_the_job_runs_once_or_is_certain_not_to_have_ru
 
 
 def test_the_next_pool_takes_up_what_a_dead_pool_and_its_worker_left(far: Driver, site: Site) -> None:
-    pool = far.start("--count", "1")
-    id = gated(far)
-    until(lambda: holder(far), "a worker follows it")
-    pool.signal(signal.SIGSTOP)
-    kill_worker(far)
-    pool.signal(signal.SIGKILL)
-    pool.end()
+    id = orphaned_run(far)
     far.start("--count", "1")
     until(lambda: holder(far), "another worker follows it")
     open_gate(far)
@@ -125,13 +131,7 @@ def test_the_next_pool_takes_up_what_a_dead_pool_and_its_worker_left(far: Driver
 
 def test_a_pool_that_dies_while_a_run_waits_for_a_worker_loses_nothing(far: Driver, site: Site) -> None:
     """The only worker is busy with another job: the dead one's record must stay until somebody has taken it up."""
-    first = far.start("--count", "1")
-    id = gated(far)
-    until(lambda: holder(far), "a worker follows it")
-    first.signal(signal.SIGSTOP)
-    kill_worker(far)
-    first.signal(signal.SIGKILL)
-    first.end()
+    id = orphaned_run(far)
     far.env |= {"QUEUECTL_POINT": "takeover.sorted", "QUEUECTL_POINT_MARK": str(far.folder / "struck")}
     far.launch("--count", "1").end()
     assert (far.folder / "struck.takeover.sorted").exists()
