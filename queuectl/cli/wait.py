@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from queuectl.api.model import Job
     from queuectl.cli import Program
-    from queuectl.core.jobqueue import JobQueue
+    from queuectl.core.jobqueue import Queue
 
 PATIENCE = 1.0  # seconds after which somebody should be there to run what waits
 
@@ -60,7 +60,7 @@ def wait_for(program: Program, ids: Sequence[str], seconds: float | None, as_jso
 class Unserved:
     """Says once, after a while, that nobody is there to run jobs that wait."""
 
-    def __init__(self, queue: JobQueue) -> None:
+    def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._at = time.monotonic() + PATIENCE
 

@@ -560,6 +560,8 @@ class Pool:
         self.ledger.take(answer.claims)
         self._stale_at = now + STALE
         self._hand_out()
+        if self.ledger.waiting:
+            reached("pool.ahead")
         self._acknowledge(batch)
         self._look_at = self._next_look(now, answer, want)
         self._net_at = now + LOOK_EVERY
@@ -632,6 +634,7 @@ class Pool:
         if self.ledger.waiting and now >= self._stale_at and not any(self.crew.free()):
             self.pace.falter()
             self.ledger.give_back_waiting()
+            reached("pool.given-back")
             self._stale_at = FAR  # a run that goes on waits for as long as it takes
 
     def _hand_out(self) -> None:

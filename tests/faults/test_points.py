@@ -30,6 +30,9 @@ NOTE = 'n() {{ echo "$QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT $1" >> {folder}/journal;
 SHORT = NOTE + "n end"
 LARGE = NOTE + "head -c 100000 /dev/zero; n end"
 RETRIED = NOTE + '[ "$QUEUECTL_TRY" -ge 2 ]'
+#: So many in a row make a pace, and more.
+MANY = 40
+LONG = NOTE + "sleep 0.3; n end"
 #: Takes its worker with it, once.
 DEADLY = NOTE + '[ "$QUEUECTL_ATTEMPT" != 1 ] || kill -9 $PPID; n end'
 VERDICT = "from queuectl.api import hookimpl\n\n@hookimpl\ndef queuectl_verdict(job, outcome):\n    return None\n"
@@ -53,6 +56,7 @@ GROUPS = {
         "work", ("pool.before-exchange", "pool.claimed", "pool.job-sent", "pool.done-read", "pool.beat")
     ),
     "pool, settling": Group("work", ("pool.output-kept", "pool.settled", "pool.ack-sent")),
+    "pool, ahead of short jobs": Group("short_work", ("pool.ahead", "pool.given-back")),
     "pool, burying a worker": Group("deadly_work", ("pool.worker-gone", "pool.tree-ended")),
     "pool, restarting": Group("restart", ("restart.checked", "restart.before-exec")),
     "pool, taking over": Group(
@@ -117,6 +121,11 @@ class Story:
 
     def work(self) -> None:
         self.put(SHORT, LARGE, SHORT, RETRIED)
+        self.drain()
+
+    def short_work(self) -> None:
+        """Short jobs, so that claims are at hand, and then some that let those wait for a place."""
+        self.put(*[SHORT] * MANY, LONG, LONG, SHORT, SHORT, SHORT)
         self.drain()
 
     def deadly_work(self) -> None:
