@@ -18,6 +18,7 @@ STREAK = 8  # so many short jobs in a row make a pace
 REST = 2.0  # so many seconds after the last of them, workers beyond the places are let go
 MOST = 4  # no more of those than this, however many places there are
 AHEAD = 2  # claims at hand for each of them
+FAR = float("inf")
 STALE = 0.05  # seconds that a claim waits for a place
 LINGER = 0.002  # seconds that a result waits for others, while nobody waits for it
 
@@ -32,6 +33,13 @@ class Pace:
         self._relief = min(places, MOST)
         self._streak = 0
         self._rest_at = 0.0
+        #: When claims that wait for a place are to be given back.
+        self.stale_at = 0.0
+
+    def claimed(self, number: int, now: float) -> None:
+        """So many were claimed. That others were asked for in vain lets none of those that wait stay for longer."""
+        if number:
+            self.stale_at = now + STALE
 
     def ended(self, seconds: float, now: float) -> None:
         """A job has taken so long, from its hand-over to its result."""
@@ -54,5 +62,9 @@ class Pace:
         return self._rest_at
 
     def falter(self) -> None:
-        """A claim has found no place in time: the jobs that run are not short."""
+        """A claim has found no place in time: the jobs that run are not short.
+
+        What waits from now on is a run that goes on; it waits for as long as it takes.
+        """
         self._streak = 0
+        self.stale_at = FAR

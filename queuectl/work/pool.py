@@ -46,7 +46,7 @@ from .inheritance import SUFFIX as INHERITED_SUFFIX
 from .ledger import Ledger, Unsettled, key_of
 from .legacy import STREAMS, files_of, from_record, here, outlived, remove
 from .output import Limits
-from .pace import LINGER, STALE, Pace
+from .pace import LINGER, Pace
 from .peer import FAR, Peer
 from .points import reached
 from .record import create_pool_file, new_id, own_identity, quiet_pipe
@@ -132,7 +132,6 @@ class Pool:
         self._back_by = 0.0  # when the last job that was lost here is due again
         self._retries = 0
         self._linger_until = 0.0  # when the oldest result in the ledger is to be stored at the latest
-        self._stale_at = 0.0  # when claims that wait for a place are given back
         self._looked = False  # at least once, with a worker to give a job to
         self._clock = time.time() - time.monotonic()
         self.turned_at = time.monotonic()  # when its loop last went round: a probe looks from another thread
@@ -273,7 +272,7 @@ class Pool:
     def _next_moment(self) -> float:
         storage_at = min(self._settle_moment(), self._look_at, self._net_at)
         moments = [
-            self._stale_at if self.ledger.waiting else FAR,
+            self.pace.stale_at if self.ledger.waiting else FAR,
             self.pace.rest_at if self.crew.relief else FAR,
             self._beat_at,
             self.takeover.sweep_at,
@@ -558,7 +557,7 @@ class Pool:
             if self.routes and self.couriers is not None:
                 self.couriers.told({d.target for settlement in settlements for d in settlement.deliveries})
         self.ledger.take(answer.claims)
-        self._stale_at = now + STALE
+        self.pace.claimed(len(answer.claims), now)
         self._hand_out()
         if self.ledger.waiting:
             reached("pool.ahead")
@@ -631,11 +630,10 @@ class Pool:
     def _place_waiting(self, now: float) -> None:
         """Begin what was claimed ahead, where a place is free; give it back when it has waited for too long."""
         self._hand_out()
-        if self.ledger.waiting and now >= self._stale_at and not any(self.crew.free()):
+        if self.ledger.waiting and now >= self.pace.stale_at and not any(self.crew.free()):
             self.pace.falter()
             self.ledger.give_back_waiting()
             reached("pool.given-back")
-            self._stale_at = FAR  # a run that goes on waits for as long as it takes
 
     def _hand_out(self) -> None:
         """Give waiting claims to free workers."""
@@ -709,6 +707,7 @@ class Pool:
             self._disown(id)
         if not self.takeover.owns_up_to(pulse.found) and pulse.found:
             self.ledger.take(pulse.found)
+            self.pace.claimed(len(pulse.found), now)
         for id in pulse.cancel:
             self._cancel(id)
         self.showing.hear(pulse.watched)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from queuectl.work.pace import AHEAD, MOST, REST, SHORT, STREAK, Pace
+from queuectl.work.pace import AHEAD, MOST, REST, SHORT, STALE, STREAK, Pace
 
 
 def short_jobs(pace: Pace, count: int = STREAK, now: float = 100.0) -> Pace:
@@ -38,3 +38,13 @@ def test_a_claim_that_found_no_place_ends_claiming_ahead() -> None:
     pace = short_jobs(Pace(1))
     pace.falter()
     assert pace.ahead == 0
+
+
+def test_a_claim_waits_no_longer_because_others_are_asked_for_in_vain() -> None:
+    """A pool asks whenever it is woken: else whoever enqueues often enough would let claims wait for ever."""
+    pace = short_jobs(Pace(1))
+    pace.claimed(2, 100.0)
+    pace.claimed(0, 100.0 + STALE / 2)
+    assert pace.stale_at == 100.0 + STALE
+    pace.claimed(1, 100.0 + STALE / 2)
+    assert pace.stale_at == 100.0 + STALE / 2 + STALE

@@ -70,7 +70,7 @@ class Waker:
 
     def _enqueue(self) -> None:
         with Queue.open(db=self._db) as queue:
-            while not self._over.wait(0.01):
+            while not self._over.is_set():
                 queue.enqueue(["true"], priority=-1)
 
     def __enter__(self) -> None:
