@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-
 from driver import Driver, until
-
-from queuectl import Queue
 
 
 def overlap(lines: list[str]) -> int:
@@ -58,36 +54,3 @@ def test_what_was_claimed_ahead_of_long_jobs_is_given_back_untouched(driver: Dri
     assert driver.json("status", "--json")["counts"]["completed"] == 205
     assert driver.job("203")["attempts"] == 1
     assert journal.read_text().split() == ["201", "202", "203", "204", "205"], "their place in line was kept"
-
-
-class Waker:
-    """Enqueues without a pause, in a thread of its own, and so wakes every pool again and again."""
-
-    def __init__(self, driver: Driver) -> None:
-        self._db = str(driver.db)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._enqueue)
-
-    def _enqueue(self) -> None:
-        with Queue.open(db=self._db) as queue:
-            while not self._over.is_set():
-                queue.enqueue(["true"], priority=-1)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-
-def test_what_finds_no_place_is_given_back_however_often_its_pool_is_woken(driver: Driver) -> None:
-    gate = driver.folder / "gate"
-    enqueue_lines(driver, ["/bin/true"] * 200 + [f"until [ -e {gate} ]; do sleep 0.02; done"] * 4)
-    pool = driver.start("--count", "1", "--until-empty")
-    with Waker(driver):
-        driver.run("wait", *[str(n) for n in range(1, 201)])
-        until(lambda: driver.json("status")["counts"]["processing"] == 1, "only what runs is held", 5)
-    assert [driver.job(str(n))["state"] for n in range(201, 205)] == ["processing", *["pending"] * 3]
-    gate.touch()
-    assert pool.end() == 0
