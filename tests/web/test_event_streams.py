@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import time
+import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from desk import Served
-from driver import until
+from desk import Dashboard, Served
+from driver import Driver, until
 
 from queuectl.api.model import Action, NewJob, Where
 from queuectl.testing.subjects.subject import completed, hand_in, take
@@ -99,6 +101,27 @@ def test_five_hundred_slow_clients_hold_nobody_up(served: Served) -> None:
     finally:
         for client in slow:
             client.close()
+
+
+def test_workers_go_on_beside_five_hundred_slow_clients(driver: Driver, dashboard: Dashboard) -> None:
+    """Real ones, with every job done once; and pages of the dashboard are answered meanwhile."""
+    host, _, port = dashboard.url.removeprefix("http://").partition(":")
+    slow = [socket.create_connection((host, int(port)), 10) for _ in range(500)]
+    for n, client in enumerate(slow):
+        client.sendall(b"GET /jobs HTTP/1.1\r\nHost: localhost" + (b"" if n % 2 else b":%d\r\n" % int(port)))
+    driver.start("--count", "2")
+    journal = driver.folder / "journal"
+    lines = "".join(json.dumps({"command": f"echo {n} >> {journal}"}) + "\n" for n in range(100))
+    driver.run("enqueue", "--file", "-", input=lines)
+
+    def is_done() -> bool:
+        with urllib.request.urlopen(f"{dashboard.url}/api/v1/stat", timeout=20) as answer:
+            return bool(json.load(answer)["counts"]["completed"] == 100)
+
+    until(is_done, "all jobs are done, and the dashboard says so")
+    assert sorted(map(int, journal.read_text().split())) == list(range(100))
+    for client in slow:
+        client.close()
 
 
 def test_who_hangs_up_gives_its_place_back_however_quiet_the_job_is(served: Served) -> None:

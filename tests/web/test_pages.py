@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from desk import Desk, text_of
 
-from queuectl.api.model import State
+from queuectl.api.model import Action, State
+from queuectl.web.batches import Batch
 from queuectl.web.charts import round_up
 from queuectl.web.words import rough
 
@@ -129,6 +130,19 @@ def test_everything_that_matches_is_counted_first_and_done_in_a_batch(desk: Desk
     stat = {stat.name: stat.counts for stat in desk.queue.stat()}
     assert stat["mail"][State.PENDING] == 350 and stat["web"][State.DEAD] == 350
     assert desk.get("/batches/none").status_code == 404
+
+
+def test_a_batch_shows_how_far_it_is_and_can_be_stopped(desk: Desk) -> None:
+    batch = Batch(Action.RETRY, "state:dead", 1000, False, "web")
+    batch.looked, batch.changed = 400, 390
+    desk.site.batches._known[batch.id] = batch
+    html = desk.page(f"/batches/{batch.id}")
+    assert re.search(r'<progress[^>]*value="400"[^>]*>', html) and 'max="1000"' in html and "390" in text_of(html)
+    assert 'data-topics="clock"' in html, "it is asked for again, without anything having to happen"
+    desk.post(f"/batches/{batch.id}/stop")
+    assert batch.stopping
+    batch.done.set()
+    assert "stopped" in text_of(desk.page(f"/batches/{batch.id}")) and "clock" not in desk.page(f"/batches/{batch.id}")
 
 
 def test_queues_are_paused_resumed_and_limited(desk: Desk) -> None:
