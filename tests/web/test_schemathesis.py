@@ -49,7 +49,9 @@ def known_to(desk: Desk, operation: str) -> dict[str, Any]:
     """Parts of an address under which there is something, in the state that the operation is for."""
     if operation == "showBulk":
         begun = desk.api("POST", "/bulk", {"action": "cancel", "filter": "queue:none"})
-        return {"id": begun.json["id"]}
+        batch = desk.site.batches.get(begun.json["id"])
+        assert batch is not None and batch.done.wait(20)  # few may go on at a time
+        return {"id": batch.id}
     if operation == "output":
         return {"id": "job-0", "attempt": 1, "stream": "stdout"}
     id = desk.enqueue()
