@@ -192,19 +192,18 @@ def _attempts(totals: Counter[Key]) -> Iterator[Metric]:
     run = HistogramMetricFamily(
         "queuectl_job_run_seconds", "Of attempts that ended by themselves.", labels=["queue", "outcome"]
     )
-    for (queue, measure), histogram in sorted(histograms.items()):
-        if measure == "enqueued":
-            enqueued.add_metric([queue], histogram.total())
-        elif measure == "wait":
-            started.add_metric([queue], histogram.total())
-            wait.add_metric([queue], *_buckets(histogram))
-        elif measure in ENDINGS:
-            finished.add_metric([queue, measure], histogram.total())
-            if measure in RUNS:
-                run.add_metric([queue, measure], *_buckets(histogram))
     for queue in sorted({queue for queue, _ in histograms}):
-        retries.add_metric([queue], histograms[queue, "failed"].total() if (queue, "failed") in histograms else 0)
-        dead.add_metric([queue], histograms[queue, "dead"].total() if (queue, "dead") in histograms else 0)
+        # With zeros, too: a rate sees nothing of a series that begins with its first event.
+        enqueued.add_metric([queue], histograms[queue, "enqueued"].total())
+        waited = histograms[queue, "wait"]
+        started.add_metric([queue], waited.total())
+        wait.add_metric([queue], *_buckets(waited))
+        for ending in ENDINGS:
+            finished.add_metric([queue, ending], histograms[queue, ending].total())
+        for ending in RUNS:
+            run.add_metric([queue, ending], *_buckets(histograms[queue, ending]))
+        retries.add_metric([queue], histograms[queue, "failed"].total())
+        dead.add_metric([queue], histograms[queue, "dead"].total())
     yield from (enqueued, started, finished, retries, dead, wait, run)
 
 

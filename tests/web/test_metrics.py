@@ -9,6 +9,7 @@ from desk import Desk
 from prometheus_client.parser import text_string_to_metric_families
 
 from queuectl.api.model import Route
+from queuectl.core.figures import ENDINGS
 from queuectl.testing.subjects.subject import job, put
 from queuectl.web.exposition import Totals
 from queuectl.web.words import now_ms
@@ -46,6 +47,18 @@ def test_one_scrape_tells_the_whole(desk: Desk) -> None:
     assert found["queuectl_job_run_seconds_count", "completed", "mail"] == 2
     assert found["queuectl_job_wait_seconds_bucket", "+Inf", "mail"] == 3
     assert found["queuectl_queue_oldest_age_seconds", "mail"] >= 0
+
+
+def test_a_counter_is_there_before_its_first_event(desk: Desk) -> None:
+    """A rate sees nothing of a series that begins with one."""
+    desk.enqueue(queue="mail")
+    found = scrape(desk)
+    for outcome in ENDINGS:
+        assert found["queuectl_jobs_finished_total", outcome, "mail"] == 0, outcome
+    for name in ("queuectl_jobs_started_total", "queuectl_jobs_dead_total", "queuectl_job_retries_total"):
+        assert found[name, "mail"] == 0, name
+    assert found["queuectl_job_run_seconds_count", "completed", "mail"] == 0
+    assert found["queuectl_job_wait_seconds_bucket", "+Inf", "mail"] == 0
 
 
 def test_counters_outlive_the_process_and_what_is_pruned(desk: Desk, tmp_path: Path) -> None:
