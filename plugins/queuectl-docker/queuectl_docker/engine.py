@@ -24,6 +24,8 @@ from docker.types import Mount as BindMount
 
 from queuectl.api.errors import StartFailed
 
+from .forgotten import end_forgotten
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -196,16 +198,26 @@ class Engine:
             pass
 
     def remove(self, name: str) -> bool:
-        """End and delete it with its own volumes. False if it is not there."""
+        """End and delete it with its own volumes. False if it is not there, or may run on."""
         try:
             with self._asking() as client:
+                found = client.inspect_container(name)
                 client.remove_container(name, v=True, force=True)
         except Refused as error:
             if error.status == 404:
                 return False
             if error.status != 409:  # it is being removed already
                 raise
-        return True
+            return True
+        return found["State"]["Status"] != "created" or self._end_forgotten(found["Id"])
+
+    def _end_forgotten(self, container: str) -> bool:
+        """Whether nothing runs of a container that was perhaps started, as far as that can be seen from here."""
+        try:
+            end_forgotten(container)
+        except PermissionError:
+            return False
+        return self.address.startswith("unix:")
 
     def containers(self, labels: Mapping[str, str], **filters: Any) -> list[Mapping[str, Any]]:
         """The containers that have these labels, ended ones too."""

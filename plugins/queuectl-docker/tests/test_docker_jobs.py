@@ -255,7 +255,7 @@ def test_many_in_a_row_leave_nothing_behind(engine: Engine, tmp_path: Path) -> N
                 executor.close()
                 descriptors, memory = len(os.listdir("/dev/fd")), memory_of(os.getpid())
         executor.close()
-        figure.more |= {"memory_growth_kib": memory_of(os.getpid()) - memory}
+        figure.more |= {"KiB_more_memory": memory_of(os.getpid()) - memory}
         assert len(os.listdir("/dev/fd")) <= descriptors
         assert memory_of(os.getpid()) - memory < 4096
     assert (tmp_path / "out").read_text() == "".join(f"{number}\n" for number in range(many))

@@ -7,11 +7,14 @@ code, every word that it said.
 from __future__ import annotations
 
 import signal
+from functools import partial
 
 import pytest
 from docker_user import User
 from dockerd import Engine
 from driver import until
+from queuectl_docker.forgotten import end_forgotten, processes_of
+from targets import report, target
 
 from queuectl.core.rundir import list_workers
 
@@ -215,3 +218,44 @@ def test_a_job_waits_as_long_as_patience_and_the_next_attempt_clears_up_after_th
     assert len(docker.containers()) == 1, "the first attempt's was ended before the third began"
     docker.open_gate()
     assert docker.await_state(id, "dead")["reason"] == "exit 3"
+
+
+def test_an_engine_that_is_killed_again_and_again_costs_no_job_and_no_attempt_runs_twice_or_beside_another(
+    docker: User, killable: Engine
+) -> None:
+    deaths = target(2, 50)
+    docker.start("--count", "2")
+    line = (
+        f"cd {docker.folder}; exec 9> lock-$QUEUECTL_JOB_ID; flock -n 9 || echo $QUEUECTL_JOB_ID >> overlaps; "
+        "echo $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT >> journal; sleep 0.$(($QUEUECTL_JOB_ID % 5))"
+    )
+    ids: list[str] = []
+    with report("deaths of a container engine among jobs", deaths) as figure:
+        for number in range(deaths):
+            begun = len(docker.journal())
+            ids += [docker.enqueue(line) for _ in range(3)]
+            until(partial(has_grown, docker, begun), "one of them began")
+            killable.kill(with_containerd=number % 2 == 0)  # the next one is just being started
+            killable.start("--live-restore")
+            for id in ids[-3:]:
+                docker.await_state(id, "completed", deadline=60)
+            figure.held += 1
+        journal = docker.journal()
+        figure.more |= {"jobs": len(ids), "further_attempts": len(journal) - len(ids)}
+    assert len(set(journal)) == len(journal), "an attempt ran twice"
+    assert {entry.split()[0] for entry in journal} == set(ids)
+    assert not (docker.folder / "overlaps").exists()
+
+
+def has_grown(docker: User, size: int) -> bool:
+    return len(docker.journal()) > size
+
+
+def test_what_an_engine_has_forgotten_is_ended_by_its_control_group(docker: User) -> None:
+    docker.start("--count", "1")
+    id = docker.gated()
+    (one,) = docker.containers()
+    assert processes_of(one["Id"])
+    assert end_forgotten(one["Id"]) >= 2  # the job and its init
+    assert not processes_of(one["Id"])
+    assert docker.await_state(id, "dead")["reason"] == "exit 137"
