@@ -6,12 +6,14 @@ import http.client
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from desk import OPERATOR, Dashboard, Desk
 from driver import Driver
+from flask import Flask
 
 from queuectl.api.model import State
 from queuectl.core import shapes
@@ -55,6 +57,32 @@ def test_a_repeat_with_the_same_key_stores_nothing(open_desk: Desk) -> None:
     other = open_desk.api("POST", "/jobs", [{"command": "c"}, {"command": "b"}], headers=key)
     assert other.status_code == 409
     assert len(open_desk.app.storage.find().jobs) == 2
+
+
+def test_repeats_at_one_moment_and_at_another_server_store_nothing_either(open_desk: Desk, tmp_path: Path) -> None:
+    """What a key stands for is in the storage: nothing is remembered by a server."""
+    other = Desk(tmp_path, config="[dashboard]\nenqueue = true\n")
+    together = threading.Barrier(8)
+    codes: list[int] = []
+
+    def send(flask: Flask) -> None:
+        together.wait(20)
+        answer = flask.test_client().post(
+            "/api/v1/jobs",
+            base_url="http://localhost:8765",
+            json=[{"command": "a"}, {"command": "b"}],
+            headers={"Idempotency-Key": "at once"},
+        )
+        codes.append(answer.status_code)
+
+    threads = [threading.Thread(target=send, args=((open_desk, other)[n % 2].flask,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(codes) == [200] * 7 + [201]
+    assert [job.spec.command for job in open_desk.app.storage.find().jobs] == ["b", "a"]
+    other.close()
 
 
 def test_putting_in_is_off_unless_configured(desk: Desk) -> None:

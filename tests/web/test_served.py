@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from desk import Dashboard
-from driver import Driver
+from driver import Driver, until
 
 from queuectl.core.config import Config
 
@@ -43,6 +43,31 @@ def test_with_a_token_file_only_who_has_a_token_comes_in(driver: Driver) -> None
 def test_beyond_this_machine_it_refuses_to_start_without_a_token(driver: Driver) -> None:
     done = driver.run("dashboard", "--host", "0.0.0.0", "--port", "0", code=2)
     assert "--token-file" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_it_is_shown_in_a_browser_if_asked_for(driver: Driver) -> None:
+    browser = driver.folder / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {driver.folder}/shown\n')
+    browser.chmod(0o755)
+    driver.env["BROWSER"] = f"{browser} %s"
+    dashboard = Dashboard(driver, "--open")
+    shown = driver.folder / "shown"
+    assert until(lambda: shown.exists() and shown.read_text().strip(), "a browser is told").rstrip("/") == dashboard.url
+    dashboard.close()
+
+
+def test_a_read_only_one_changes_nothing(driver: Driver) -> None:
+    id = driver.enqueue("true")
+    dashboard = Dashboard(driver, "--read-only")
+    asked = urllib.request.Request(
+        f"{dashboard.url}/api/v1/jobs/{id}/cancel", b"{}", {"Content-Type": "application/json"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked, timeout=20)
+    refused.value.close()
+    assert refused.value.code == 403 and driver.job(id)["state"] == "pending"
+    assert "read only" in ask(f"{dashboard.url}/jobs")[1]
+    dashboard.close()
 
 
 def test_below_a_prefix(driver: Driver) -> None:
