@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -71,6 +72,43 @@ def test_the_command_says_what_it_wrote_and_never_writes_over_anything(place: Pl
 def test_a_name_that_cannot_be_one_is_refused(place: Place, name: str) -> None:
     assert "cannot name a plugin" in place.refused(2, "plugins", "new", "--kind", "backoff", "--", name)
     assert list(place.project.iterdir()) == []
+
+
+LOOKALIKE = """
+import os, sys
+from queuectl_shelf.storage import ShelfStorage
+
+ours, theirs = ShelfStorage(sys.argv[1]), ShelfStorage(sys.argv[1])
+file = sys.argv[1] + "/state.json"
+theirs.set_queue("mail", limit=1)
+assert ours.stat()[0].limit == 1
+theirs.set_queue("mail", limit=2)
+with open(file, "rb") as stored:
+    text = stored.read()
+assert ours.stat()[0].limit == 2
+theirs.set_queue("mail", limit=3)
+with open(file, "rb") as stored:
+    later = stored.read()
+assert len(later) == len(text)
+was = os.stat(file)
+with open(file, "r+b") as same:  # the same inode, time and size, as a file system may give them again
+    same.write(text)
+os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+assert ours.stat()[0].limit == 2
+with open(file, "r+b") as same:
+    same.write(later)
+os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+assert ours.stat()[0].limit == 3
+"""
+
+
+def test_a_new_storage_never_takes_one_file_for_another(tmp_path: Path) -> None:
+    """What others stored is seen, though the file has the inode, the time and the size of the one that was read."""
+    begun = scaffold.begin("shelf", "storage", tmp_path / "plugin")
+    path = f"{begun.folder / 'src'}{os.pathsep}{ROOT}"
+    subprocess.run(
+        [sys.executable, "-c", LOOKALIKE, str(tmp_path / "shelf")], env={**os.environ, "PYTHONPATH": path}, check=True
+    )
 
 
 @pytest.mark.parametrize(("name", "kind"), [("list", "command"), ("log", "notifier"), ("queuectl-sqlite", "storage")])
