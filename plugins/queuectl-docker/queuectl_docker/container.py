@@ -141,8 +141,6 @@ class Container(Handle):
                 if state is None and self._began:
                     return Outcome(OutcomeKind.LOST, detail="its container is gone")
                 if state is None or state["Status"] == "created":
-                    if self._plan is None:
-                        return Outcome(OutcomeKind.LOST, detail="its container was never started")
                     if self._began:
                         return self._not_again()
                     if self._asked:
@@ -164,10 +162,10 @@ class Container(Handle):
                 pause = min(pause * 1.5, 1.0)
 
     def _not_again(self) -> Outcome:
-        """The engine died while it started it, and cannot say whether it runs, or ran: no attempt runs twice."""
+        """It was asked for, and the engine cannot say whether it runs, or ran: no attempt runs twice."""
         if not self._engine.remove(self._name):
             self._log(f"{self._name} may still run: its engine has forgotten it")
-        return Outcome(OutcomeKind.INTERRUPTED, detail="its engine died while it started it")
+        return Outcome(OutcomeKind.INTERRUPTED, detail="its engine or worker died while it was started")
 
     def _given_up(self, error: str) -> Outcome:
         text = f"{error} (waited {self._settings.patience:g} s)"
