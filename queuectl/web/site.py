@@ -16,7 +16,6 @@ from werkzeug.exceptions import HTTPException
 
 import queuectl
 from queuectl.api.errors import QueueCTLError
-from queuectl.api.model import State
 from queuectl.core.jobqueue import Queue
 from queuectl.core.plugins import guarded
 from queuectl.web import words
@@ -206,7 +205,7 @@ def _frame(made: Site, gate: Gate) -> dict[str, Any]:
         "version": queuectl.__version__,
         "asset": asset,
         "menu": current_app.extensions.get("queuectl.menu", ()),
-        "states": [state.value for state in State],
+        "states": words.STATES,
         "now": words.now_ms(),
     }
 

@@ -33,6 +33,8 @@ SYMBOLS = {
     "lost": "?",
     "interrupted": "↩",
 }
+#: The order in which pages show them: what is under way or needs somebody comes first.
+STATES = ("pending", "processing", "failed", "dead", "completed", "cancelled")
 SHORTENED = 400
 
 #: Sequences by which a terminal is coloured or steered: they say nothing on a page.

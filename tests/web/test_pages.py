@@ -11,7 +11,7 @@ from desk import Desk, text_of
 from queuectl.api.model import Action, State
 from queuectl.web.batches import Batch
 from queuectl.web.charts import round_up
-from queuectl.web.words import rough
+from queuectl.web.words import STATES, rough
 
 PAGES = ("/", "/jobs", "/queues", "/workers", "/dlq", "/stats", "/stats?range=7d", "/system")
 
@@ -55,6 +55,10 @@ def test_a_job_that_is_due_says_why_it_waits(desk: Desk) -> None:
     assert "waits for a free worker" in text_of(desk.page("/jobs"))
     overview = text_of(desk.page("/"))
     assert "1 more waits in queues that are paused" in overview and "two" in overview
+
+
+def test_every_state_has_its_place_on_pages() -> None:
+    assert sorted(STATES) == sorted(state.value for state in State)
 
 
 def test_a_scale_ends_at_a_round_number_with_a_whole_half() -> None:
