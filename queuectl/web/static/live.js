@@ -127,7 +127,8 @@
     const now = Date.now() - ahead;
     const say = (element, text) => { if (element.textContent !== text) element.textContent = text; };
     for (const each of live.querySelectorAll("[data-since]")) say(each, span(Math.max(0, Math.floor((now - each.dataset.since) / 1000))));
-    for (const each of live.querySelectorAll("time")) {
+    // Not what may have happened again since: when a pool was heard from is as old as the page.
+    for (const each of live.querySelectorAll("time:not([data-still] *)")) {
       const left = Date.parse(each.dateTime) - now;
       say(each, Math.abs(left) < 1000 ? "now" : left > 0 ? `in ${rough(left)}` : `${rough(-left)} ago`);
     }
