@@ -192,7 +192,9 @@ def live(storage: Storage, now: int) -> None:
             settings = json.dumps({"max_retries": chore.retries})
             jobs.append(NewJob(chore.command.format(n=number), queue=chore.queue, tags=chore.tags, settings=settings))
         storage.enqueue(jobs, now=moment)
-        _work(storage, moment + 150 + round(rng.expovariate(1 / 900)), rng)
+        started = moment + 150 + round(rng.expovariate(1 / 900))
+        _work(storage, started, rng)
+        _work(storage, started + 3 * SECOND, rng)  # what failed and is tried again
     _a_hard_one(storage, now)
     _a_lucky_one(storage, now)
     _somebody_acts(storage, now)

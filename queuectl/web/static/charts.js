@@ -34,7 +34,7 @@
       new uPlot({
         width: Math.max(240, box.clientWidth), height: 190,
         scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.1] } },
-        axes: [{ ...axis, values: [[86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1], [3600, "{HH}:{mm}", "\n{MM}-{DD}", null, null, null, null, null, 1], [60, "{HH}:{mm}", "\n{MM}-{DD}", null, null, null, null, null, 1], [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]] }, { ...axis, size: 64, incrs: STEPS, values: (_, ticks) => ticks.map(words) }],
+        axes: [{ ...axis, values: [[86400, "{MM}-{DD}", null, null, null, null, null, null, 1], [3600, "{HH}:{mm}", "\n{MM}-{DD}", null, null, null, null, null, 1], [60, "{HH}:{mm}", "\n{MM}-{DD}", null, null, null, null, null, 1], [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]] }, { ...axis, size: 64, incrs: STEPS, values: (_, ticks) => ticks.map(words) }],
         series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, series("p50", "--completed"), series("p95", "--failed", [6, 3]), series("p99", "--dead", [2, 3])],
       }, data, box);
     }
