@@ -59,9 +59,9 @@ def test_what_is_over_is_read_once() -> None:
 def test_what_was_since_any_moment_is_the_same_as_if_it_were_read_at_once() -> None:
     storage, past = Watched(), Past()
     assert RANGES["7d"][0] // RANGES["7d"][1] == WIDE, "so what pages have read is at hand"
-    for minutes in (0, 1, 29, 30, 31, 119, 120, 121, 150, 151, 10_000, 100_000):
+    for minutes in (0, 1, 29, 30, 31, 120, 121, 150, 151, 65_000):
         since = NOW - minutes * MINUTE
-        for queues in (None, ["a"], ["b", "a"], ["none"]):
+        for queues in (None, ["b", "none"]):
             whole = figures(storage, since, NOW, queues)  # type: ignore[arg-type]
             pieces = past.since(storage, NOW, since, queues)  # type: ignore[arg-type]
             assert figures(storage, since, NOW, queues, pieces) == whole, (minutes, queues)  # type: ignore[arg-type]
