@@ -9,8 +9,8 @@ ARGS   ?=
 # Tests that run at once: most of the time they wait for processes. JOBS=0 is one after the other, for a debugger.
 JOBS   ?= 2
 # What people install, on whatever they have.
-SHIPPED := queuectl plugins/queuectl-docker/queuectl_docker plugins/queuectl-example/queuectl_example.py \
-	plugins/queuectl-redis/queuectl_redis
+SHIPPED := queuectl plugins/queuectl-apprise/queuectl_apprise plugins/queuectl-docker/queuectl_docker \
+	plugins/queuectl-example/queuectl_example.py plugins/queuectl-redis/queuectl_redis
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test pytest lint bench faults mutants docs format dev clean

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from receiver import Receiver
 
 from queuectl.api.errors import NotDelivered
 from queuectl.api.notifier import Notifier
@@ -21,6 +20,7 @@ from queuectl.builtin import webhook
 from queuectl.builtin.webhook.address import complaint_about_networks, complaint_about_url, may_be_told, networks
 from queuectl.testing.fakes import make_event
 from queuectl.testing.notifier import NotifierSuite
+from queuectl.testing.receiver import Receiver
 
 LOOPBACK = ["127.0.0.0/8", "::1"]
 OPEN: list[Notifier] = []

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 from driver import Driver, processes_with, until
-from receiver import Receiver
 
 from queuectl.api.model import OutboxStat
 from queuectl.builtin.sqlite.storage import SQLiteStorage
+from queuectl.testing.receiver import Receiver
 
 BAD = ("hangs", "drips", "error", "flood-head", "closes", "redirect", "rubbish")
 Receivers = Callable[[str], Receiver]

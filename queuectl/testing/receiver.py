@@ -1,4 +1,4 @@
-"""A real receiver of webhooks on loopback, which behaves as it is told to."""
+"""A real HTTP receiver on loopback, which behaves as badly as it is told to: for tests of what posts somewhere."""
 
 from __future__ import annotations
 
@@ -43,9 +43,11 @@ class Receiver:
 
     @property
     def documents(self) -> list[Any]:
+        """The bodies of all requests, read as JSON."""
         return [json.loads(request.body) for request in self.requests]
 
     def close(self) -> None:
+        """Hang up on everybody."""
         self._ended.set()
         for each in [self._server, *self._open]:
             try:
@@ -121,6 +123,8 @@ class Receiver:
 
 
 class Request:
+    """What was asked; the names of headers are in small letters."""
+
     def __init__(self, head: str, headers: dict[str, str], body: bytes) -> None:
         self.head = head
         self.headers = headers
@@ -129,10 +133,12 @@ class Request:
 
     @property
     def id(self) -> str:
+        """The delivery, of a webhook."""
         return self.headers["webhook-id"]
 
 
 def read_request(stream: Any) -> Request | None:
+    """The next request of a connection; None at its end."""
     head = stream.readline()
     if not head:
         return None

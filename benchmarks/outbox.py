@@ -1,0 +1,80 @@
+"""What receivers cost the work that do not take what they are told: a backlog drained beside each, against a good one.
+
+One route keeps an event for each job that completes, for one webhook; so the row that it costs the storage is in every
+case but the first. The receivers are real, on loopback, and asked with a timeout of a second: more often than by
+default. What is measured is the time from the first job's start to the last one's end, as in ``courier``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+
+from benchmarks.courier import BAR, span
+from benchmarks.harness import Report, interleave, must, parser, ratio, scratch
+from queuectl.testing.receiver import Receiver
+
+JOBS = 2_000
+NO_ROUTE, GOOD = "no route", "a good receiver"
+#: By name: how the receiver behaves, as `Receiver` has it; None: no route at all.
+CASES: dict[str, str | None] = {
+    NO_ROUTE: None,
+    GOOD: "fine",
+    "one that hangs": "hangs",
+    "one that drips": "drips",
+    "one that answers 500": "error",
+    "one that answers 10 GB": "flood",
+    "one that closes": "closes",
+}
+CONFIG = """
+[routes.done]
+to = ["hook"]
+events = ["completed"]
+
+[notifier.hook]
+use = "webhook"
+url = "{url}"
+secret = "of the benchmark"
+timeout = 1
+allow_private = ["127.0.0.1"]
+"""
+
+
+def drain(mode: str | None, jobs: int) -> float:
+    """Seconds that two workers need for *jobs* jobs, from the first start to the last end."""
+    with scratch() as place:
+        receiver = None if mode is None else Receiver(mode)
+        if receiver is not None:
+            config = place.path / "bench.toml"
+            config.write_text(CONFIG.format(url=receiver.url), encoding="utf-8")
+            place.env["QUEUECTL_CONFIG"] = str(config)
+        lines = place.path / "jobs"
+        lines.write_text("/bin/true\n" * jobs, encoding="utf-8")
+        must(place.queuectl("enqueue", "--file", str(lines)), env=place.env)
+        argv = place.queuectl("worker", "start", "--count", "2", "--until-empty")
+        with (place.path / "worker.log").open("wb") as log:
+            done = subprocess.run(argv, env=place.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+        if receiver is not None:
+            receiver.close()
+        if done.returncode != 0 or (receiver is not None and not receiver.connections):
+            raise SystemExit((place.path / "worker.log").read_text(errors="replace") or "outbox: nobody was asked")
+        return span(place.queuectl("list", "--limit", str(jobs), "--json"), place.env, jobs)
+
+
+def main() -> int:
+    """Print the medians of the per-round ratios, the time with a good receiver over the time of each case."""
+    options = parser("Drain 2,000 short jobs while a receiver of webhooks misbehaves.", rounds=7).parse_args()
+    report = Report("outbox", "2,000 × /bin/true, 2 workers, each told of to a receiver that misbehaves", options)
+    jobs, rounds = (40, 1) if options.quick else (JOBS, options.rounds)
+    cases = {name: partial(drain, mode, jobs) for name, mode in CASES.items()}
+    times = interleave(cases, rounds=rounds, report=report)
+    for name in CASES:
+        if name not in (NO_ROUTE, GOOD):
+            report.add(f"{name}: throughput / with a good one", ratio(times, GOOD, name), "×", at_least=BAR)
+    report.add("a good one: throughput / without the route", ratio(times, NO_ROUTE, GOOD), "×")
+    return report.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
