@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import socket
 import sys
 import time
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.api import trees
 from queuectl.core.wire import pack_event
+from queuectl.work import courier_child
 from queuectl.work.frames import BrokenFrame, Reader, frame
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class CourierLink:
         """Do what time demands: end a courier that overran, start a new one, let a benched receiver play again."""
         now = self._clock() if now is None else now
         self._dying = [process for process in self._dying if process.poll() is None]
-        if self._process is not None and self._pidfd < 0 and _has_ended(self._process):
+        if self._process is not None and self._pidfd < 0 and courier_child.has_ended(self._process):
             self._receive()
             self._buried("ended")
         if self._due is not None and now >= self._due:
@@ -215,9 +215,9 @@ class CourierLink:
             pass
         if self._process is not None:
             self._log("courier: did not end in time and was killed")
-            self._kill()
+            courier_child.kill(self._process)
             self._release()
-        self._dying = [process for process in self._dying if not _ends(process, 0.5)]
+        self._dying = [process for process in self._dying if not courier_child.ends(process, 0.5)]
 
     def _hang_up(self) -> None:
         """Let the courier end, and start no other."""
@@ -232,24 +232,7 @@ class CourierLink:
     # -- one courier's life -------------------------------------------------------------------------
 
     def _spawn(self) -> None:
-        import subprocess  # only pools with somebody to tell need it
-
-        ours, theirs = socket.socketpair()
-        with theirs:
-            fd = theirs.fileno()
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, *self._program, str(fd), repr(self._deadline), *self._words],
-                    stdin=subprocess.DEVNULL,
-                    stdout=2,  # what a notifier prints is talk
-                    pass_fds=(fd,),
-                    start_new_session=True,  # the terminal's signals are for the pool
-                )
-            except BaseException:
-                ours.close()
-                raise
-        ours.setblocking(False)
-        self._socket = ours
+        self._process, self._socket = courier_child.start(self._program, repr(self._deadline), *self._words)
         pidfd = trees.open_pidfd(self._process.pid)
         self._pidfd = -1 if pidfd is None else pidfd
         self._reader = Reader()
@@ -322,21 +305,13 @@ class CourierLink:
             what = "hung up" if self._hung_up else "was not ready in time"
         self._buried(what)
 
-    def _kill(self) -> None:
-        """End the courier and what its receivers started in its session."""
-        if self._process is None or not _is_ours(self._process):
-            return
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except OSError:
-            self._process.kill()
-
     def _buried(self, why: str) -> None:
         """The courier is dead or as good as dead: find who is to blame, and arrange for another."""
         if self._closed:
             self._release()
             return
-        self._kill()
+        if self._process is not None:
+            courier_child.kill(self._process)
         code = self._release()
         self.replaced += 1
         flight, blame = self._flight, ""
@@ -361,7 +336,9 @@ class CourierLink:
         code = None
         if self._process is not None:
             code = self._process.returncode
-            if code is None and _is_ours(self._process):  # else the pool, which waits for any child, was first
+            if code is None and courier_child.is_ours(
+                self._process
+            ):  # else the pool, which waits for any child, was first
                 code = self._process.poll()
             if code is None:
                 self._dying.append(self._process)
@@ -488,37 +465,3 @@ class CourierLink:
         self._flight = None
         self._backlog.clear()
         self._backlog_bytes = 0
-
-
-def _is_ours(process: subprocess.Popen[bytes]) -> bool:
-    """Whether the pid still belongs to our child, dead or alive: once waited for, it may be anybody's."""
-    if sys.platform == "darwin":
-        return process.poll() is None
-    if process.returncode is not None:
-        return False
-    try:
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it lives no more; if we can help it, without waiting for it: its pid stays ours."""
-    if sys.platform == "darwin":
-        return process.poll() is not None
-    try:
-        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return True
-
-
-def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether a killed process is gone within *seconds*; one that hangs in the kernel is not."""
-    import subprocess
-
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True

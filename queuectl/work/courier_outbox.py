@@ -45,7 +45,7 @@ GRACE = 5.0  # so long it goes on when its pool has ended
 MARGIN = 2.0  # a notifier that does not let itself be interrupted takes the courier with it so much later
 REST_FIRST, REST_LONGEST = 1.0, 60.0  # before a target that failed is tried again, with one delivery
 AGAIN_FIRST, AGAIN_LONGEST = 2.0, 900.0  # before a delivery that failed is
-NICENESS = 5  # jobs go first
+NICENESS = 10  # jobs go first
 
 
 class TooLong(BaseException):
@@ -85,6 +85,7 @@ class OutboxCourier:
         self._notifier: Notifier | None = None
         self._failures = 0  # in a row
         self._armed_at = 0.0
+        self._nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)  # for the traceback of an end that is wanted
         self._calling = False
         signal.signal(signal.SIGALRM, self._interrupt)
 
@@ -178,7 +179,7 @@ class OutboxCourier:
         now = time.monotonic()
         if now - self._armed_at > 1.0:
             self._armed_at = now
-            faulthandler.dump_traceback_later(self._deadline + MARGIN, exit=True, file=_nowhere())
+            faulthandler.dump_traceback_later(self._deadline + MARGIN, exit=True, file=self._nowhere)
 
     # -- between rounds ---------------------------------------------------------------------------------
 
@@ -262,23 +263,25 @@ class Link:
         return True
 
 
-def _nowhere() -> int:
-    """Where the traceback of an end that is wanted goes."""
-    if not _NOWHERE:
-        _NOWHERE.append(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
-    return _NOWHERE[0]
-
-
-_NOWHERE: list[int] = []
+def give_way() -> None:
+    """Let jobs go first, also where the kernel schedules each session as one: there a process's own niceness counts for
+    nothing beside those of other sessions."""
+    os.nice(NICENESS)
+    try:
+        with open("/proc/self/autogroup", "w", encoding="ascii") as file:
+            file.write(str(NICENESS))
+    except OSError:  # it does not
+        pass
 
 
 def main(words: Sequence[str]) -> int:
     """The courier's life; its exit status."""
     fd, target, home, *arguments = words
     ready_signals()
-    os.nice(NICENESS)
+    give_way()
     line = socket.socket(fileno=int(fd))
     line.set_inheritable(False)
+    os.dup(line.fileno())  # never closed: the pool sees the end of the line when this process has ended, not before
     link = Link(line)
     try:
         app = App.reopen(arguments)

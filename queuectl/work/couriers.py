@@ -6,15 +6,14 @@ ever waits for anybody, except ``close``, for a while.
 
 from __future__ import annotations
 
-import os
 import select
-import signal
 import socket
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from queuectl.api.errors import StorageError
+from queuectl.work import courier_child
 
 if TYPE_CHECKING:
     import subprocess
@@ -39,7 +38,10 @@ class Line:
     """The courier of one target, while there is one."""
 
     def __init__(
-        self, target: str, spawn: Callable[[str, int], subprocess.Popen[bytes]], log: Callable[[str], None]
+        self,
+        target: str,
+        spawn: Callable[[str], tuple[subprocess.Popen[bytes], socket.socket]],
+        log: Callable[[str], None],
     ) -> None:
         self.target = target
         self._spawn = spawn
@@ -62,17 +64,12 @@ class Line:
             self._start(now)
 
     def _start(self, now: float) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self.process = self._spawn(self.target, theirs.fileno())
-            except OSError as error:
-                ours.close()
-                self._log(f"courier: cannot be started: {error.strerror}")
-                self._again = now + PAUSE_LONGEST
-                return
-        ours.setblocking(False)
-        self.socket = ours
+        try:
+            self.process, self.socket = self._spawn(self.target)
+        except OSError as error:
+            self._log(f"courier: cannot be started: {error.strerror}")
+            self._again = now + PAUSE_LONGEST
+            return
         self._born = now
         self._orderly = False
 
@@ -89,10 +86,21 @@ class Line:
         if not data:
             self._bury(now)
 
+    def bury_if_dead(self, now: float) -> bool:
+        """Whether it was dead: also one that left something behind which keeps its end of the line open."""
+        if self.process is None or not courier_child.has_ended(self.process):
+            return False
+        self.hear(now)  # its last word
+        if self.process is not None:
+            self._bury(now)
+        return True
+
     def _bury(self, now: float) -> None:
         assert self.socket is not None and self.process is not None
         self.socket.close()
         self.socket = None
+        if not self._orderly:
+            courier_child.kill(self.process)  # what it started, too
         self.kill(0.1)
         code = self.process.returncode
         self.process = None
@@ -112,19 +120,9 @@ class Line:
 
     def kill(self, patience: float = 0.0) -> None:
         """End it if it does not by itself. One that hangs in the kernel is left to it."""
-        import subprocess
-
-        if self.process is None:
-            return
-        for wait in (patience, 0.5):
-            try:
-                self.process.wait(wait)
-                return
-            except subprocess.TimeoutExpired:
-                try:
-                    os.killpg(self.process.pid, signal.SIGKILL)
-                except OSError:
-                    pass
+        if self.process is not None and not courier_child.ends(self.process, patience):
+            courier_child.kill(self.process)
+            courier_child.ends(self.process, 0.5)
 
 
 class Couriers:
@@ -173,6 +171,13 @@ class Couriers:
                 return True
         return False
 
+    def bury_the_dead(self) -> None:
+        """A child of this process has ended, and is not collected yet: it may be a courier."""
+        now = time.monotonic()
+        for line in self._lines.values():
+            if line.bury_if_dead(now):
+                self._look_at = min(self._look_at, now + LOOK_AGAIN)
+
     def next_deadline(self) -> float:
         """When ``tick`` should be called at the latest, on the monotonic clock."""
         return self._look_at
@@ -212,7 +217,9 @@ class Couriers:
             if not step:
                 break
         if gone:
-            self._log(f"{gone} event{'s' * (gone != 1)} were dropped: nobody could be told in {self._keep:g} s")
+            self._log(
+                f"{gone} event{' was' if gone == 1 else 's were'} dropped: nobody could be told in {self._keep:g} s"
+            )
 
     @property
     def pids(self) -> set[int]:
@@ -235,14 +242,5 @@ class Couriers:
         for line in self._lines.values():
             line.kill()
 
-    def _spawn(self, target: str, fd: int) -> subprocess.Popen[bytes]:
-        import subprocess  # only pools with routes need it
-
-        home, *words = self._words
-        return subprocess.Popen(
-            [sys.executable, *self._program, str(fd), target, home, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=2,  # what a notifier prints is talk
-            pass_fds=(fd,),
-            start_new_session=True,  # the terminal's signals are for the pool
-        )
+    def _spawn(self, target: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        return courier_child.start(self._program, target, *self._words)

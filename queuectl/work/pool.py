@@ -346,11 +346,17 @@ class Pool:
         for number in numbers:
             signal.signal(number, lambda number, _frame: self._signals.append(number))
 
+    def _reap(self) -> None:
+        """Collect children that have ended: couriers, the keeper, workers whose keeper died."""
+        if self.couriers is not None:
+            self.couriers.bury_the_dead()
+        trees.reap()
+
     def _obey_signals(self) -> None:
         while self._signals:
             number = self._signals.pop(0)
             if number == signal.SIGCHLD:
-                trees.reap()  # the keeper, or workers whose keeper died
+                self._reap()
             elif number == signal.SIGUSR1:
                 self.stop(2)
             elif number == signal.SIGQUIT:
@@ -754,7 +760,7 @@ class Pool:
         self._mind_the_clock(now)
         if self.options.log_file is not None:
             self.options.log_file.turn()
-        trees.reap()
+        self._reap()
         try:
             self.takeover.sweep(now, self._poll, self.crew.peers)
         except StorageError as error:

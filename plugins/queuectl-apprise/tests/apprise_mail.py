@@ -18,6 +18,7 @@ class MailServer:
     def __init__(self) -> None:
         self.answer: str | None = "250 OK"
         self.mails: list[EmailMessage] = []
+        self.told = threading.Event()  # set with the first of them
         self._loop = asyncio.new_event_loop()
         listening = self._loop.create_server(lambda: SMTP(self, loop=self._loop), "127.0.0.1", 0)
         self._server = self._loop.run_until_complete(listening)
@@ -36,6 +37,7 @@ class MailServer:
         if self.answer.startswith("2"):
             mail = email.message_from_bytes(envelope.content, EmailMessage, policy=email.policy.default)
             self.mails.append(mail)
+            self.told.set()
         return self.answer
 
     def close(self) -> None:

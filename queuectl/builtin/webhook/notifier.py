@@ -104,15 +104,15 @@ class Webhook(Notifier):
         return self._ask(Connection(self._connect(deadline)), body, headers, deadline)
 
     def _ask(self, connection: Connection, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> int:
+        """One request. However it ends, a connection on which something may still come is not used again."""
+        usable = False
         try:
             status, usable = connection.post(self._url.path, body, headers, deadline)
-        except BaseException:
-            connection.close()
-            raise
-        if usable:
-            self._connection = connection
-        else:
-            connection.close()
+        finally:
+            if usable:
+                self._connection = connection
+            else:
+                connection.close()
         return status
 
     def _connect(self, deadline: Deadline) -> Line:
