@@ -287,6 +287,20 @@ def test_a_notifier_that_is_made_for_the_outbox_is_not_told_live(driver: Driver,
         assert '[queuectl] notifiers = "hook"' in said and "name it in a route, [routes.NAME] to" in said
 
 
+def test_couriers_give_way_to_jobs(driver: Driver, receiver_of: Receivers) -> None:
+    """By their niceness, and where each session is scheduled as one, by that of theirs."""
+    receiver = receiver_of("hangs")
+    configure(driver, {"hook": receiver})
+    driver.enqueue("true")
+    driver.start()
+    until(lambda: receiver.requests, "it is told")
+    (pid,) = courier_of(driver, "hook")
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 10
+    session = Path(f"/proc/{pid}/autogroup")
+    if session.exists() and session.read_text():
+        assert session.read_text().split()[1:] == ["nice", "10"]
+
+
 def test_a_command_is_told_too(driver: Driver) -> None:
     path = driver.folder / "told"
     configure(
