@@ -39,16 +39,19 @@ def receiver_of() -> Iterator[Receivers]:
         receiver.close()
 
 
-def configure(driver: Driver, receivers: dict[str, Receiver], more: str = "", route: str = "") -> None:
-    """One route to all of them, and little patience."""
+def configure(
+    driver: Driver, receivers: dict[str, Receiver], more: str = "", route: str = "", patience: float = 0.4
+) -> None:
+    """One route to all of them, and little *patience*: more where a slow machine must not have one told twice."""
     hooks = "".join(
-        f'[notifier.{name}]\nuse = "webhook"\nurl = "{receiver.url}"\nsecret = "s3cret"\ntimeout = 0.4\n'
+        f'[notifier.{name}]\nuse = "webhook"\nurl = "{receiver.url}"\nsecret = "s3cret"\n'
+        f"timeout = {patience}\n"
         f'allow_private = ["127.0.0.0/8"]\n'
         for name, receiver in receivers.items()
     )
     to = f"[routes.all]\nto = {json.dumps(list(receivers))}\n{route}" if receivers else ""
     path = driver.folder / "queuectl.toml"
-    path.write_text(f"{hooks}{to}\n[outbox]\ndeadline = 0.6\n{more}")
+    path.write_text(f"{hooks}{to}\n[outbox]\ndeadline = {patience + 0.2}\n{more}")
     driver.env["QUEUECTL_CONFIG"] = str(path)
 
 
@@ -101,6 +104,7 @@ def test_everything_that_is_routed_is_told_once_and_nothing_else(driver: Driver,
         driver,
         {"hook": receiver, "other": other},
         route='queues = ["mail"]\n[routes.urgent]\nto = ["other"]\nevents = ["completed"]\ntags = ["urgent"]\n',
+        patience=10,
     )
     good = driver.enqueue("true", queue="mail")
     bad = driver.enqueue("exit 3", queue="mail", max_retries=0)
@@ -154,7 +158,7 @@ def test_a_courier_that_is_killed_costs_no_event_and_says_twice_what_it_had_told
 ) -> None:
     receiver = receiver_of("fine")
     driver.env |= {"QUEUECTL_POINT": point, "QUEUECTL_POINT_MARK": str(driver.folder / "mark")}
-    configure(driver, {"hook": receiver}, route='events = ["completed"]\n')
+    configure(driver, {"hook": receiver}, route='events = ["completed"]\n', patience=1.5)
     pool = driver.start()
     id = driver.enqueue("true")
     pool.await_line("courier of hook ended (signal 9)")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from apprise_mail import MailServer
 
 from queuectl.testing.plugin import Project
-from queuectl.testing.receiver import Receiver
 
 CONFIG = """
 [routes.bad-news]
@@ -46,10 +43,3 @@ def test_a_job_that_dies_is_a_mail_at_least_once_and_until_then_it_waits(
 def test_it_is_told_from_the_outbox_only(queuectl_project: Project) -> None:
     queuectl_project.config('[queuectl]\nnotifiers = ["apprise"]\n[notifier.apprise]\nurl = "json://127.0.0.1"\n')
     assert "name it in a route" in queuectl_project.run("config", "validate", code=78).err
-
-
-def test_it_keeps_what_it_promises(queuectl_project: Project, receiver_of: Callable[[str], Receiver]) -> None:
-    url = f"json://127.0.0.1:{receiver_of('fine').port}"
-    queuectl_project.config(f'[notifier.apprise]\nurl = "{url}"\n')
-    report = queuectl_project.json("plugins", "check", "apprise", "--yes")
-    assert report["ok"], report
