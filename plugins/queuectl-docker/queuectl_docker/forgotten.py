@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
+
+if sys.platform == "win32":
+    raise ImportError("workers need Linux or macOS")
 
 
 def end_forgotten(container: str) -> int:
