@@ -151,11 +151,19 @@ TRANSITIONS = of(
     ("the longest delay", "min(delay, LONGEST_DELAY)", "delay"),
 )  # fmt: skip
 
-POOL = of(
-    "queuectl/work/ledger.py",
-    ("token: what is forgotten", "if held is not None and held.token == claim.token:", "if held is not None:"),
-    ("want", "want = max(0, room + ahead - waiting)", "want = max(0, room + ahead)"),
-)
+POOL = (
+    *of(
+        "queuectl/work/ledger.py",
+        ("token: what is forgotten", "if held is not None and held.token == claim.token:", "if held is not None:"),
+        ("want", "want = max(0, room + ahead - waiting)", "want = max(0, room + ahead)"),
+    ),
+    *of(
+        "queuectl/work/pace.py",
+        ("at hand: while jobs are short", "self._streak + 1 if seconds <= SHORT else 0", "self._streak + 1"),
+        ("at hand: for no longer than it may", "        if number:\n", "        if True:\n"),
+        ("at hand: not where no place came", "        self._streak = 0\n        self.stale_at", "        self.stale_at"),
+    ),
+)  # fmt: skip
 
 TAKEOVER = of(
     "queuectl/work/takeover.py",
@@ -180,7 +188,7 @@ SUITES = (
     ),
     Suite("the reference", ("tests/contracts/test_memory.py",), MEMORY),
     Suite("transitions", ("tests/unit/test_transitions.py",), TRANSITIONS),
-    Suite("the pool", ("tests/unit/test_pool_decisions.py",), POOL),
+    Suite("the pool", ("tests/unit/test_pool_decisions.py", "tests/unit/test_pace.py"), POOL),
     Suite(
         "taking over",
         (
