@@ -65,6 +65,12 @@ PAGES = {
     "API: metrics, 7 d": "/api/v1/metrics?since=7d",
     "Prometheus": "/metrics",
 }
+#: Filters of an action on everything that matches: what it would concern is counted before anything is asked.
+COUNTED = {
+    "queue and state": "queue:mail state:completed",
+    "text that nothing has": "nothinghasit",
+    "exit code": "exit:99",
+}
 #: What is asked for beside streams and crowds.
 PLAIN = ("/", "/jobs", "/queues", "/dlq", "/stats?range=7d")
 #: Pages that are loaded first, with all that they name.
@@ -81,6 +87,17 @@ def asked(client: FlaskClient, path: str) -> tuple[float, int]:
     return took, len(response.data)
 
 
+def counted(client: FlaskClient, query: str) -> float:
+    """Milliseconds of a question before an action on everything that matches."""
+    begun = time.perf_counter()
+    body = {"action": "delete", "filter": query, "dry_run": True}
+    response = client.post("/api/v1/bulk", base_url=HOST, json=body)
+    took = 1000 * (time.perf_counter() - begun)
+    if response.status_code != 200:
+        raise SystemExit(f"dashboard: counting {query} answered {response.status_code}")
+    return took
+
+
 def pages(report: Report, database: Path, middle: int, rounds: int) -> None:
     """Every page and answer, and a first load."""
     app = App.open(None, str(database))
@@ -93,6 +110,13 @@ def pages(report: Report, database: Path, middle: int, rounds: int) -> None:
             times = [asked(client, path)[0] for _ in range(rounds)]
             report.say(f"{name}: first {first:.0f} ms")
             report.add(name, Spread.of(times), "ms", at_most=MOST_MS)
+        for name, query in COUNTED.items():
+            report.add(
+                f"counting before an action: {name}",
+                Spread.of([counted(client, query) for _ in range(rounds)]),
+                "ms",
+                at_most=MOST_MS,
+            )
         for name, path in LOADED.items():
             page = client.get(path, base_url=HOST, buffered=True).text
             assets = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)

@@ -136,6 +136,25 @@ def test_everything_that_matches_is_counted_first_and_done_in_a_batch(desk: Desk
     assert desk.get("/batches/none").status_code == 404
 
 
+def test_what_takes_long_to_count_is_counted_no_further(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no index serves is looked for among all jobs: nobody waits for that before a question is asked."""
+    for n in range(700):
+        desk.enqueue(f"job {n}.")
+    asked = {"action": "cancel", "scope": "all"}
+    monkeypatch.setattr("queuectl.web.pages.jobs.COUNT_SECONDS", 60.0)
+    assert "Cancel 700 jobs?" in text_of(desk.post("/bulk/ask", {**asked, "q": "job"}).text)
+    monkeypatch.setattr("queuectl.web.pages.jobs.COUNT_SECONDS", -1.0)
+    assert "Cancel at least 300 jobs?" in desk.post("/bulk/ask", {**asked, "q": "job"}).text
+    monkeypatch.setattr("queuectl.builtin.sqlite.looking.LOOK", 100)
+    page = desk.post("/bulk/ask", {**asked, "q": '"job 699."'}).text
+    assert "Cancel all such jobs?" in page and "More than could be counted" in page and "<button" in page
+    begun = desk.post("/bulk/act", {**asked, "q": '"job 699."'})
+    id = begun.headers["Location"].partition("/batches/")[2].partition("?")[0]
+    batch = desk.site.batches.get(id)
+    assert batch is not None and batch.done.wait(30) and batch.changed == 1
+    assert "1 job cancelled." in text_of(desk.page(f"/batches/{id}"))
+
+
 def test_a_batch_shows_how_far_it_is_and_can_be_stopped(desk: Desk) -> None:
     batch = Batch(Action.RETRY, "state:dead", 1000, False, "web")
     batch.looked, batch.changed = 400, 390

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from queuectl.core.filters import Filter
 
 ROWS = 50
-COUNT_MOST = 2000
+#: Counting stops here, or after so long: what no index serves is looked for among all jobs.
+COUNT_MOST, COUNT_SECONDS = 2000, 0.05
+COUNT_STEP = 300
 ACTIONS = {"retry": Action.RETRY, "cancel": Action.CANCEL, "delete": Action.DELETE}
 DONE = {Action.RETRY: "will run again", Action.CANCEL: "cancelled", Action.DELETE: "deleted"}
 #: What an action applies to, where the filter does not say.
@@ -89,7 +92,9 @@ class Count(NamedTuple):
     more: bool
 
     def __str__(self) -> str:
-        return f"more than {plural(self.n, 'job')}" if self.more else plural(self.n, "job")
+        if self.more and not self.n:
+            return "all such jobs"  # nobody knows yet whether there are any
+        return f"at least {plural(self.n, 'job')}" if self.more else plural(self.n, "job")
 
 
 def count(asked: Filter) -> Count:
@@ -99,8 +104,15 @@ def count(asked: Filter) -> Count:
         kept = [stat for stat in site().storage.stat() if where.queues is None or stat.name in where.queues]
         states = where.states or tuple(State)
         return Count(sum(stat.counts.get(state, 0) for stat in kept for state in states), False)
-    n = sum(1 for _ in asked.all(site().storage, COUNT_MOST + 1))
-    return Count(min(n, COUNT_MOST), n > COUNT_MOST)
+    n, until = 0, time.monotonic() + COUNT_SECONDS
+    cursor: str | None = None
+    while True:
+        page = asked.page(site().storage, COUNT_STEP, cursor)
+        n, cursor = n + len(page.jobs), page.cursor
+        if cursor is None:
+            return Count(n, False)
+        if n >= COUNT_MOST or time.monotonic() > until:
+            return Count(min(n, COUNT_MOST), True)
 
 
 def asked_for(action: Action, query: str) -> Filter:
