@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 DONE, DEAD = 1_000_000, 100_000
 MOST_MS, FIRST_KB = 100.0, 100.0
 STREAMS, CROWD = 16, 500
+#: A slow client sends its next byte after so long.
+BYTE_SECONDS = 10.0
 #: Jobs of a drain beside a crowd, and what of its speed has to be left.
 DRAINED, LEFT = 3000, 0.95
 HOST = "http://localhost:8765"
@@ -204,7 +206,7 @@ def arriving(database: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def crowd(port: int) -> Iterator[None]:
-    """Nine of ten send a request a byte at a time, each every two seconds; the others read nothing of a page."""
+    """Nine of ten send a request a byte at a time, each every ten seconds; the others read nothing of a page."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit[1], 4096), limit[1]))
     request = b"GET /jobs HTTP/1.1\r\nHost: localhost:%d\r\n" % port
@@ -219,7 +221,7 @@ def crowd(port: int) -> Iterator[None]:
         while not over.is_set():
             for client in slow:
                 client.sendall(request[at : at + 1] if at < len(request) else b"x")
-                if over.wait(2 / len(slow)):
+                if over.wait(BYTE_SECONDS / len(slow)):
                     return
             at += 1
 
