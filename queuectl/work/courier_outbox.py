@@ -157,7 +157,7 @@ class OutboxCourier:
             return f"it took longer than {self._deadline:g} s"
         except QueueCTLError as error:
             return " ".join(str(error).split())[:300]
-        except BaseException as error:  # SystemExit too: a notifier does not decide when the courier ends
+        except BaseException as error:  # others' code: an exit or an interrupt is its own too, no signal raises one
             return explain(error)[:300]
         finally:
             self._calling = False

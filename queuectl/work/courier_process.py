@@ -89,7 +89,7 @@ class Courier:
         signal.setitimer(signal.ITIMER_REAL, 2 * self._limit)
         try:
             call()
-        except BaseException as error:  # SystemExit too: a notifier does not decide when the courier ends
+        except BaseException as error:  # others' code: an exit or an interrupt is its own too, no signal raises here
             self._count(name, error)
             return False
         finally:
