@@ -79,9 +79,7 @@ FAULTS = (
     Fault("wall clock set while running", "nothing early, nothing lost, no busy loop"),
     Fault("first process of a container", "orphans are reaped, signals are obeyed"),
     Fault("containers in a row", "each tells its result; none is left, and no descriptor or memory"),
-    Fault(
-        "deaths of a container engine among jobs", "every job ends once; no attempt runs twice; no container is left"
-    ),
+    Fault("deaths of a container engine among jobs", "every job ends; no attempt runs twice; no container runs on"),
     Fault("mutants of the guards", "a guard that is taken away is missed by the tests of each storage"),
 )
 

@@ -33,6 +33,7 @@ class DockerExecutor(Executor):
         self._engine = Engine(options["host"])
         self._store = store_of(context)
         self._leavers: list[threading.Thread] = []
+        self._behind: set[str] = set()  # names of what is of no use any more, and still there
         self._ended: dict[str, float] = {}  # ended containers of this storage, and when we first saw them so
         self._sweep_at = 0.0
 
@@ -102,8 +103,11 @@ class DockerExecutor(Executor):
         thread.start()
 
     def _remove(self, name: str) -> None:
+        self._behind.add(name)
         try:
-            self._engine.remove(name)
+            for one in sorted(self._behind):  # some may be there since the engine was away
+                self._engine.remove(one)
+                self._behind.discard(one)
             if time.monotonic() >= self._sweep_at:
                 self._sweep_at = time.monotonic() + SWEEP_EVERY
                 self._sweep()
