@@ -94,7 +94,7 @@ class Crew:
     def close(self) -> None:
         """Let everybody go: workers end when they hold nothing, the keeper when they are gone."""
         for peer in self.peers.values():
-            peer.channel.send(words.QUIT)
+            self._quit(peer)
             peer.channel.close()
         for keeper in (self._keeper, self._prepared):
             if keeper is not None:
@@ -144,7 +144,7 @@ class Crew:
         """Workers beyond what is wanted end, those that hold nothing; the others are asked again."""
         for peer in [peer for peer in self.peers.values() if peer.is_free][: self._own() - self.size - self.relief]:
             peer.leaving = True
-            peer.channel.send(words.QUIT)
+            self._quit(peer)
 
     def _admit(self, peer: Peer) -> None:
         self.peers[peer.id] = peer
@@ -247,7 +247,7 @@ class Crew:
         settings = claim.job.settings
         limit = settings.timeout
         patience = SILENCE * self.lease if limit is None else limit + settings.grace + BACKSTOP
-        peer.claim = claim
+        peer.claim, peer.unforgotten = claim, None
         peer.handed_at = time.monotonic()
         peer.kill_at = peer.handed_at + patience
         outlived = [] if run is None else [run.ident, run.started_at]
@@ -262,6 +262,21 @@ class Crew:
         reached("pool.ack-sent")
         if peer.leaving:
             peer.channel.send(words.QUIT)
+
+    def let_forget(self) -> None:
+        """Acknowledge what is stored and was not acknowledged yet."""
+        for peer in self.peers.values():
+            if peer.unforgotten is not None:
+                self._let_forget(peer)
+
+    def _let_forget(self, peer: Peer) -> None:
+        job, peer.unforgotten = peer.unforgotten, None
+        if job is not None:
+            self.acknowledge(peer, *job)
+
+    def _quit(self, peer: Peer) -> None:
+        self._let_forget(peer)
+        peer.channel.send(words.QUIT)
 
     def stop(self, peer: Peer, why: OutcomeKind, force: bool = False) -> None:
         """Ask a worker to end its job, by *force* at once. The first reason counts."""

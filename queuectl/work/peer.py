@@ -27,6 +27,7 @@ class Peer:
         self.leaving = adopted
         self.claim: Claim | None = None  # handed to it, or ended and not yet stored
         self.handed_at = 0.0  # when that was
+        self.unforgotten: tuple[str, int] | None = None  # job and attempt that are stored, and it does not know it yet
         self.reported = False  # its result is here, and waits for an exchange
         self.disowned = False  # the claim is no longer ours: the result is not to be stored
         self.stop: OutcomeKind | None = None  # why it was asked to end its job

@@ -71,6 +71,7 @@ LOOK_EVERY = 1.0  # an idle pool asks so often whether something has changed, sh
 MINUTE = 60.0  # no known moment is waited for longer than this at a stretch
 CLOCK_SET = 1.0  # the wall clock has been set, or the machine has slept, if it is off by more than this many seconds
 BEATS = 5  # heartbeats in a lease, at least
+FORGET = 0.05  # while jobs are short, a worker hears from its next job what is stored, or after so many seconds
 RETRY_FIRST, RETRY_LONGEST = 0.1, 10.0  # seconds between tries of a storage that cannot be used
 
 
@@ -132,6 +133,7 @@ class Pool:
         self._back_by = 0.0  # when the last job that was lost here is due again
         self._retries = 0
         self._linger_until = 0.0  # when the oldest result in the ledger is to be stored at the latest
+        self._forget_at = FAR  # when workers are told what is stored, if no job has told them before
         self._looked = False  # at least once, with a worker to give a job to
         self._clock = time.time() - time.monotonic()
         self.turned_at = time.monotonic()  # when its loop last went round: a probe looks from another thread
@@ -255,6 +257,8 @@ class Pool:
             self._sweep(now)
         if now >= self.showing.look_at:
             self._show(now)
+        if now >= self._forget_at:
+            self._let_forget()
         if now >= self._drain_by:
             self._drain_by = FAR
             self.crew.stop_all(False)
@@ -279,6 +283,7 @@ class Pool:
             max(self.showing.look_at, self._retry_at),
             max(storage_at, self._retry_at),
             self._drain_by,
+            self._forget_at,
             self.crew.next_moment(hiring=not self.stopping or bool(self.ledger.outlived)),
         ]
         if self.courier is not None and (due := self.courier.next_deadline()) is not None:
@@ -567,7 +572,7 @@ class Pool:
         self._hand_out()
         if self.ledger.waiting:
             reached("pool.ahead")
-        self._acknowledge(batch)
+        self._acknowledge(batch, now)
         self._look_at = self._next_look(now, answer, want)
         self._net_at = now + LOOK_EVERY
         for id in answer.cancel:
@@ -679,11 +684,20 @@ class Pool:
             recipe = self._recipes[kind, name] = list(make(name))
         return recipe
 
-    def _acknowledge(self, batch: Sequence[Unsettled]) -> None:
-        """Let workers forget what is stored; one that has been given its next job knows by that."""
+    def _acknowledge(self, batch: Sequence[Unsettled], now: float) -> None:
+        """Let workers forget what is stored. One that is given its next job knows by that: while jobs are short, that
+        is soon, and saves waking it twice."""
         for entry in batch:
             if entry.peer is not None and entry.peer.claim is None:
-                self.crew.acknowledge(entry.peer, entry.claim.job.id, entry.claim.job.attempts)
+                entry.peer.unforgotten = entry.claim.job.id, entry.claim.job.attempts
+        if self.pace.ahead and not self.stopping:
+            self._forget_at = min(self._forget_at, now + FORGET)
+        else:
+            self._let_forget()
+
+    def _let_forget(self) -> None:
+        self._forget_at = FAR
+        self.crew.let_forget()
 
     def _next_look(self, now: float, answer: Exchange, want: int) -> float:
         """When there may be more for us, as far as is known."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from driver import Driver, until
 
+from queuectl.core.rundir import list_workers
+
 
 def overlap(lines: list[str]) -> int:
     """The most jobs that ran at once, from a journal of ``+`` and ``-`` lines, each written in one step."""
@@ -34,6 +36,18 @@ def test_more_workers_than_places_come_with_short_jobs_and_go_after_them(driver:
     until(lambda: driver.json("status", "--json")["counts"]["completed"] == 2000, "all jobs")
     until(lambda: len(driver.workers()) == 2, "two workers again")
     assert driver.json("worker", "list", "--json")
+    pool.signal(15)
+    assert pool.end() == 0
+
+
+def test_after_a_burst_no_worker_holds_what_is_stored(driver: Driver) -> None:
+    """While jobs are short a worker learns from its next job what is stored; the last ones have no next job."""
+    pool = driver.start("--count", "2")
+    enqueue_lines(driver, ["echo hello"] * 100)
+    until(lambda: driver.json("status", "--json")["counts"]["completed"] == 100, "all jobs")
+    until(lambda: all(worker.job is None for worker in list_workers(str(driver.run_dir))), "workers that hold nothing")
+    outputs = [path for suffix in ("out", "err") for path in driver.run_dir.glob(f"*.{suffix}")]
+    until(lambda: not any(path.exists() and path.stat().st_size for path in outputs), "output files emptied")
     pool.signal(15)
     assert pool.end() == 0
 
