@@ -20,16 +20,19 @@ class MailServer:
         self.mails: list[EmailMessage] = []
         self.told = threading.Event()  # set with the first of them
         self._loop = asyncio.new_event_loop()
-        listening = self._loop.create_server(lambda: SMTP(self, loop=self._loop), "127.0.0.1", 0)
-        self._server = self._loop.run_until_complete(listening)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+        # In that thread: a test of a browser may have left this one a loop that runs.
+        self._server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
 
     @property
     def url(self) -> str:
         """As Apprise writes it: mails to ops@example.org, without TLS or a login."""
         port = self._server.sockets[0].getsockname()[1]
         return f"mailto://127.0.0.1:{port}?from=queue@example.org&to=ops@example.org&mode=insecure&format=text"
+
+    async def _listen(self) -> asyncio.Server:
+        return await self._loop.create_server(lambda: SMTP(self, loop=self._loop), "127.0.0.1", 0)
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
         if self.answer is None:
