@@ -46,6 +46,7 @@ MARGIN = 2.0  # a notifier that does not let itself be interrupted takes the cou
 REST_FIRST, REST_LONGEST = 1.0, 60.0  # before a target that failed is tried again, with one delivery
 AGAIN_FIRST, AGAIN_LONGEST = 2.0, 900.0  # before a delivery that failed is
 NICENESS = 10  # jobs go first
+GIVE_WAY, GIVE_WAY_LONGEST = 20.0, 1.0  # on a busy machine it rests so many times as long as it has used a core
 
 
 class TooLong(BaseException):
@@ -55,6 +56,15 @@ class TooLong(BaseException):
 def rest_after(failures: int) -> float:
     """Seconds that a target rests after so many failures in a row."""
     return min(REST_LONGEST, REST_FIRST * 2.0 ** min(failures - 1, 10))
+
+
+def way_given(used: float, waited: float) -> float:
+    """Seconds to rest after work that has *used* a core for so many seconds and *waited* for one for so many.
+
+    Niceness alone still lets a courier have a tenth of a core, and a receiver that wants a new connection for each
+    event takes all of it. Who had to wait is not alone, and so takes no more than a twentieth.
+    """
+    return min(GIVE_WAY_LONGEST, GIVE_WAY * used) if waited > used / 4 else 0.0
 
 
 def again_after(tries: int, rng: random.Random) -> float:
@@ -92,7 +102,7 @@ class OutboxCourier:
     def serve(self) -> None:
         """Until nothing has waited for a while, or the pool has ended."""
         while not self._link.is_over() and not (self._failures and self._link.ends):
-            begin = time.monotonic()
+            begin, used, waited = time.monotonic(), time.process_time(), waited_for_a_core()
             taken = self._stored(self._take)
             reached("courier.taken")
             if not taken:
@@ -100,7 +110,11 @@ class OutboxCourier:
                     break
                 continue
             self._round(taken, begin)
-            self._link.pause(rest_after(self._failures) if self._failures else begin + GATHER - time.monotonic())
+            if self._failures:
+                self._link.pause(rest_after(self._failures))
+            else:
+                rest = way_given(time.process_time() - used, waited_for_a_core() - waited)
+                self._link.pause(max(rest, begin + GATHER - time.monotonic()))
         if self._notifier is not None:
             self._arm()
             self._notifier.close()
@@ -272,6 +286,15 @@ def give_way() -> None:
             file.write(str(NICENESS))
     except OSError:  # it does not
         pass
+
+
+def waited_for_a_core() -> float:
+    """Seconds for which this process could have run and did not; 0 where the kernel does not tell."""
+    try:
+        with open("/proc/self/schedstat", encoding="ascii") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def main(words: Sequence[str]) -> int:

@@ -21,6 +21,7 @@ from driver import Driver, processes_with, until
 from queuectl.api.model import OutboxStat
 from queuectl.builtin.sqlite.storage import SQLiteStorage
 from queuectl.testing.receiver import Receiver
+from queuectl.work.courier_outbox import waited_for_a_core, way_given
 
 BAD = ("hangs", "drips", "error", "flood-head", "closes", "redirect", "rubbish")
 Receivers = Callable[[str], Receiver]
@@ -303,6 +304,38 @@ def test_couriers_give_way_to_jobs(driver: Driver, receiver_of: Receivers) -> No
     session = Path(f"/proc/{pid}/autogroup")
     if session.exists() and session.read_text():
         assert session.read_text().split()[1:] == ["nice", "10"]
+
+
+@pytest.mark.parametrize(
+    ("used", "waited", "rest"),
+    [
+        pytest.param(0.04, 0.0, 0.0, id="nobody-else-wants-a-core"),
+        pytest.param(0.04, 0.03, 0.8, id="twenty-times-as-long-as-it-worked"),
+        pytest.param(0.2, 3.0, 1.0, id="never-for-long"),
+    ],
+)
+def test_on_a_busy_machine_a_courier_takes_a_twentieth_of_a_core(used: float, waited: float, rest: float) -> None:
+    assert way_given(used, waited) == pytest.approx(rest)
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel does not tell who waits for a core")
+def test_a_courier_notices_that_it_has_to_wait_for_a_core() -> None:
+    """One core, and somebody else on it."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        before = waited_for_a_core()
+
+        def notices() -> bool:
+            sum(range(100_000))
+            return waited_for_a_core() - before > 0.05
+
+        until(notices, "it waited")
+    finally:
+        other.kill()
+        other.wait()
+        os.sched_setaffinity(0, allowed)
 
 
 def test_a_command_is_told_too(driver: Driver) -> None:
