@@ -57,20 +57,21 @@ def serve(line: socket.socket) -> None:
         complaints.why = ""
         if sys.platform != "win32":
             signal.setitimer(signal.ITIMER_REAL, float(hello["timeout"]) + 1.0)
-        told = _told(service, message)
+        told = _told(service, message, complaints)
         if sys.platform != "win32":
             signal.setitimer(signal.ITIMER_REAL, 0)
         _say(line, {"told": told, "why": complaints.why or "it gave no reason that can be shown"})
 
 
-def _told(service: Apprise, message: dict[str, Any]) -> bool:
+def _told(service: Apprise, message: dict[str, Any], complaints: Complaints) -> bool:
     try:
         return bool(
             service.notify(
                 title=message["title"], body=message["body"], notify_type=message["type"], body_format="text"
             )
         )
-    except Exception:  # any service's code: whatever it raises, it has not told
+    except Exception as error:  # any service's code: whatever it raises, it has not told
+        complaints.why = complaints.why or f"it raised {type(error).__name__}"  # the text may have an address in it
         return False
 
 
