@@ -26,6 +26,14 @@ def valkey_server() -> Iterator[Server]:
 
 
 @pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A server that a test may end, fill and empty; what it accepted survives it."""
+    server = Server("redis", "--appendonly", "yes", "--appendfsync", "always").start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
 def server(redis_server: Server) -> Server:
     """The server that a test is about. A class of tests may name another one."""
     return redis_server

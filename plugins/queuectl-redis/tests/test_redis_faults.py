@@ -143,14 +143,6 @@ def test_a_connection_may_be_cut_at_every_command(server: Server, tmp_path: Path
 
 
 @pytest.fixture
-def own_server() -> Iterator[Server]:
-    """A server that a test may end, fill and empty; what it accepted survives it."""
-    server = Server("redis", "--appendonly", "yes", "--appendfsync", "always").start()
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def hosts(own_server: Server, tmp_path: Path) -> Iterator[Callable[..., Host]]:
     made: list[Host] = []
 

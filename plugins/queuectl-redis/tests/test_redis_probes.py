@@ -18,13 +18,6 @@ from redis_servers import Server
 
 
 @pytest.fixture
-def own_server() -> Iterator[Server]:
-    server = Server("redis", "--appendonly", "yes", "--appendfsync", "always").start()
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def here(own_server: Server, tmp_path: Path) -> Iterator[Host]:
     host = Host(tmp_path / "here", own_server.url, more="patience = 4\n")
     yield host
