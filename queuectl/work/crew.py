@@ -266,8 +266,7 @@ class Crew:
     def let_forget(self) -> None:
         """Acknowledge what is stored and was not acknowledged yet."""
         for peer in self.peers.values():
-            if peer.unforgotten is not None:
-                self._let_forget(peer)
+            self._let_forget(peer)
 
     def _let_forget(self, peer: Peer) -> None:
         job, peer.unforgotten = peer.unforgotten, None
