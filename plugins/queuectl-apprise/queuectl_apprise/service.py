@@ -1,11 +1,12 @@
 """The process in which Apprise runs: ``python -m queuectl_apprise.service``, with a socket as its standard input.
 
-The first line on it is ``{"url", "timeout"}`` and is answered with ``{"name"}`` of the service, null if there is none.
-Each further line is a message, ``{"title", "body", "type"}``, and is answered with ``{"told", "why"}``. It ends with
-the socket, and, should nobody be there to end it, a second after a message took longer than it may.
+The first line on it is ``{"url", "timeout"}`` and is answered with ``{"name", "why"}``: of the service, null if there
+is none, and then why. Each further line is a message, ``{"title", "body", "type"}``, and is answered with
+``{"told", "why"}``. It ends with the socket, and, should nobody be there to end it, a second after a message took longer
+than it may.
 
-What services log goes nowhere: it has addresses in it, and texts of strangers. Only a status that was answered, or that
-there was no connection, is said of it.
+What services log and raise goes nowhere: it has addresses in it, and texts of strangers. Only a status that was
+answered, that there was no connection, or the kind of what was raised is said of it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ _STATUS = re.compile(r"\berror[=:] ?([1-9]\d\d)\b")
 _NO_CONNECTION = re.compile(r"connection error|connect", re.IGNORECASE)
 
 
+class NoService(Exception):
+    """There is none for an address. The message says why, with nothing of the address in it."""
+
+
 class Complaints(logging.Handler):
     """What a service logged while it was asked, boiled down to what may be shown."""
 
@@ -49,11 +54,13 @@ def serve(line: socket.socket) -> None:
     questions = _lines(line)
     hello = next(questions)
     complaints = _listen()
-    service = _service(str(hello["url"]))
-    _say(line, {"name": None if service is None else str(service[0].service_name)})
+    try:
+        service = _service(str(hello["url"]))
+    except NoService as error:
+        _say(line, {"name": None, "why": str(error)})
+        return
+    _say(line, {"name": str(service[0].service_name), "why": ""})
     for message in questions:
-        if service is None:
-            return
         complaints.why = ""
         if sys.platform != "win32":
             signal.setitimer(signal.ITIMER_REAL, float(hello["timeout"]) + 1.0)
@@ -75,8 +82,8 @@ def _told(service: Apprise, message: dict[str, Any], complaints: Complaints) -> 
         return False
 
 
-def _service(url: str) -> Apprise | None:
-    """One service that says who we are, keeps nothing on disk, and goes nowhere else by a redirect."""
+def _service(url: str) -> Apprise:
+    """One service that says who we are, keeps nothing on disk, and goes nowhere else by a redirect. Or NoService."""
     from apprise import Apprise, AppriseAsset
 
     asset = AppriseAsset(
@@ -91,11 +98,11 @@ def _service(url: str) -> Apprise | None:
         storage_mode="memory",
     )
     try:
-        made = Apprise.instantiate(url, asset=asset)
-    except Exception:  # any service's code, with an address that is not for it
-        return None
+        made = Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
+    except Exception as error:  # any service's code, with an address that is not for it
+        raise NoService(f"the service cannot be made of the url: it raised {type(error).__name__}") from error
     if made is None:
-        return None
+        raise NoService("the url is of no service that Apprise knows, or it is not complete")
     service = Apprise(asset=asset)
     service.add(made)
     return service

@@ -66,7 +66,7 @@ class Teller:
         answer = self._ask(hello, STARTUP, f"Apprise was not ready within {STARTUP:g} s")
         if not answer["name"]:
             self.close()
-            raise NotDelivered("the url is of no service that Apprise knows, or it is not complete")
+            raise NotDelivered(str(answer["why"]))
         self._name = str(answer["name"])
 
     def _ask(self, question: Mapping[str, Any], seconds: float, late: str) -> dict[str, Any]:

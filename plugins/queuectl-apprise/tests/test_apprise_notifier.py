@@ -161,9 +161,18 @@ def test_nobody_there_is_a_sentence(open: Open) -> None:
         assert complaint(open(url)) == "JSON did not take it: the connection failed"
 
 
-@pytest.mark.parametrize("url", ["nosuch://joe:s3cret@x/t0ken", "slack://t0ken", "json://"])
-def test_an_address_of_no_service_is_a_sentence_without_it(open: Open, url: str) -> None:
-    assert complaint(open(url)) == "the url is of no service that Apprise knows, or it is not complete"
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nosuch://joe:s3cret@x/t0ken", "the url is of no service that Apprise knows, or it is not complete"),
+        ("json://", "the url is of no service that Apprise knows, or it is not complete"),
+        ("slack://t0ken", "the service cannot be made of the url: it raised {kind}"),
+    ],
+)
+def test_an_address_of_no_service_is_a_sentence_without_it(open: Open, url: str, said: str) -> None:
+    """A service that refuses what an address has is told by what it raised: a TypeError, or Apprise's kind of it."""
+    answers = {said.format(kind=kind) for kind in ("TypeError", "AppriseImproperlyConfigured")}
+    assert complaint(open(url)) in answers
 
 
 def test_a_process_that_is_killed_costs_one_try(open: Open, receiver_of: Receivers) -> None:
