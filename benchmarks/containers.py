@@ -10,15 +10,14 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.courier import span
 from benchmarks.harness import ROOT, Report, interleave, must, parser, ratio, scratch
+from benchmarks.pools import drained
 
 JOBS = 20
 
@@ -27,15 +26,8 @@ def job(engine: Any, jobs: int) -> float:
     """Seconds a job: one worker, from the first start to the last end."""
     with scratch() as place:
         lines = [f"{name} = {json.dumps(value)}" for name, value in engine.options().items()]
-        config = place.path / "bench.toml"
-        config.write_text("\n".join(['[queuectl]\nexecutor = "docker"\n[executor.docker]', *lines, ""]))
-        place.env["QUEUECTL_CONFIG"] = str(config)
-        (place.path / "jobs").write_text("true\n" * jobs)
-        must(place.queuectl("enqueue", "--file", str(place.path / "jobs")), env=place.env)
-        with (place.path / "worker.log").open("wb") as log:
-            argv = place.queuectl("worker", "start", "--count", "1", "--until-empty")
-            subprocess.run(argv, env=place.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
-        return span(place.queuectl("list", "--limit", str(jobs), "--json"), place.env, jobs) / jobs
+        config = "\n".join(['[queuectl]\nexecutor = "docker"\n[executor.docker]', *lines, ""])
+        return drained(place, jobs, workers=1, command="true", config=config) / jobs
 
 
 def docker_run(engine: Any, jobs: int) -> float:

@@ -8,13 +8,11 @@ a process that reads them) is part of each case.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-from datetime import datetime
 from functools import partial
 
-from benchmarks.harness import Report, interleave, must, parser, ratio, scratch
+from benchmarks.harness import Report, interleave, parser, ratio, scratch
+from benchmarks.pools import drained
 
 JOBS = 2_000
 BAR = 0.98
@@ -35,6 +33,13 @@ def queuectl_notifiers():
 def queuectl_events(events):
     {observer}
 """
+CONFIG = """
+[queuectl]
+notifiers = ["local"]
+
+[plugins]
+files = ["./local.py"]
+"""
 FINE, RAISES, HANGS = "pass", "raise RuntimeError('no such host')", "time.sleep(1000)"
 #: By name: what the notifier does and what the observer does; None: nobody is told at all.
 CASES: dict[str, tuple[str, str] | None] = {
@@ -52,30 +57,7 @@ def drain(told: tuple[str, str] | None, jobs: int) -> float:
     with scratch() as place:
         if told is not None:
             (place.path / "local.py").write_text(PLUGIN.format(notifier=told[0], observer=told[1]), encoding="utf-8")
-            config = place.path / "bench.toml"
-            config.write_text(
-                '[queuectl]\nnotifiers = ["local"]\n\n[plugins]\nfiles = ["./local.py"]\n', encoding="utf-8"
-            )
-            place.env["QUEUECTL_CONFIG"] = str(config)
-        lines = place.path / "jobs"
-        lines.write_text("/bin/true\n" * jobs, encoding="utf-8")
-        must(place.queuectl("enqueue", "--file", str(lines)), env=place.env)
-        argv = place.queuectl("worker", "start", "--count", "2", "--until-empty")
-        with (place.path / "worker.log").open("wb") as log:
-            done = subprocess.run(argv, env=place.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
-        if done.returncode != 0:
-            raise SystemExit((place.path / "worker.log").read_text(errors="replace"))
-        return span(place.queuectl("list", "--limit", str(jobs), "--json"), place.env, jobs)
-
-
-def span(argv: list[str], env: dict[str, str], jobs: int) -> float:
-    """From the first start to the last end, as the list tells. A figure for work not done would be worth nothing."""
-    shown = subprocess.run(argv, env=env, capture_output=True, check=True)
-    rows = [row for row in json.loads(shown.stdout) if row["state"] == "completed"]
-    if len(rows) != jobs:
-        raise SystemExit(f"courier: {len(rows)} of {jobs} jobs completed; the time means nothing")
-    ends = [(datetime.fromisoformat(row["ended_at"]).timestamp(), row["duration_sec"]) for row in rows]
-    return float(max(end for end, _ in ends) - min(end - duration for end, duration in ends))
+        return drained(place, jobs, config="" if told is None else CONFIG)
 
 
 def main() -> int:

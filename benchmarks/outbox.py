@@ -16,8 +16,9 @@ import subprocess
 import sys
 from functools import partial
 
-from benchmarks.courier import BAR, span
-from benchmarks.harness import ROOT, Report, interleave, must, parser, ratio, scratch
+from benchmarks.courier import BAR
+from benchmarks.harness import ROOT, Report, interleave, parser, ratio, scratch
+from benchmarks.pools import drained
 from queuectl.testing.receiver import Receiver
 
 JOBS = 1_500
@@ -89,21 +90,14 @@ def drain(name: str, jobs: int) -> float:
     mode = CASES[name]
     with scratch() as place:
         receiver = None if mode is None else Elsewhere(mode)
-        if name != NO_ROUTE:
-            notifier = LOG if receiver is None else HOOK.format(url=receiver.url)
-            config = place.path / "bench.toml"
-            config.write_text(ROUTE + notifier, encoding="utf-8")
-            place.env["QUEUECTL_CONFIG"] = str(config)
-        lines = place.path / "jobs"
-        lines.write_text("/bin/true\n" * jobs, encoding="utf-8")
-        must(place.queuectl("enqueue", "--file", str(lines)), env=place.env)
-        argv = place.queuectl("worker", "start", "--count", "2", "--until-empty")
-        with (place.path / "worker.log").open("wb") as log:
-            done = subprocess.run(argv, env=place.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
-        asked = receiver is None or receiver.close() > 0
-        if done.returncode != 0 or not asked:
-            raise SystemExit((place.path / "worker.log").read_text(errors="replace") or "outbox: nobody was asked")
-        return span(place.queuectl("list", "--limit", str(jobs), "--json"), place.env, jobs)
+        notifier = LOG if receiver is None else HOOK.format(url=receiver.url)
+        try:
+            seconds = drained(place, jobs, config="" if name == NO_ROUTE else ROUTE + notifier)
+        finally:
+            asked = 0 if receiver is None else receiver.close()
+        if receiver is not None and not asked:
+            raise SystemExit("outbox: nobody was asked")
+        return seconds
 
 
 def main() -> int:

@@ -1,14 +1,18 @@
-"""A pool to measure: started, proved to work, and ended however the measurement goes; and what its processes cost."""
+"""A pool to measure: started, proved to work, and ended however the measurement goes; a backlog for one to drain; and
+what its processes cost.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.harness import Scratch, scratch
+from benchmarks.harness import Scratch, must, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +52,38 @@ def await_job(place: Scratch, id: str, seconds: int = 60) -> None:
     argv = place.queuectl("wait", id, "--timeout", str(seconds))
     if subprocess.run(argv, env=place.env, check=False).returncode != 0:
         raise SystemExit((place.path / "worker.log").read_text(errors="replace") or f"job {id} did not complete")
+
+
+def drained(place: Scratch, jobs: int, *, workers: int = 2, command: str = "/bin/true", config: str = "") -> float:
+    """Seconds that *workers* need for *jobs* jobs, from the first start to the last end; SystemExit if some failed.
+
+    *config* is what the configuration file says; with none there is no file.
+    """
+    if config:
+        path = place.path / "bench.toml"
+        path.write_text(config, encoding="utf-8")
+        place.env["QUEUECTL_CONFIG"] = str(path)
+    lines = place.path / "jobs"
+    lines.write_text(f"{command}\n" * jobs, encoding="utf-8")
+    must(place.queuectl("enqueue", "--file", str(lines)), env=place.env)
+    argv = place.queuectl("worker", "start", "--count", str(workers), "--until-empty")
+    with (place.path / "worker.log").open("wb") as log:
+        done = subprocess.run(argv, env=place.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+    if done.returncode != 0:
+        said = (place.path / "worker.log").read_text(errors="replace")
+        raise SystemExit(said or f"the pool ended with {done.returncode}")
+    return _span(place, jobs)
+
+
+def _span(place: Scratch, jobs: int) -> float:
+    """From the first start to the last end, as the list tells. A figure for work not done would be worth nothing."""
+    argv = place.queuectl("list", "--limit", str(jobs), "--json")
+    shown = subprocess.run(argv, env=place.env, capture_output=True, check=True)
+    rows = [row for row in json.loads(shown.stdout) if row["state"] == "completed"]
+    if len(rows) != jobs:
+        raise SystemExit(f"{len(rows)} of {jobs} jobs completed; the time means nothing")
+    ends = [(datetime.fromisoformat(row["ended_at"]).timestamp(), row["duration_sec"]) for row in rows]
+    return float(max(end for end, _ in ends) - min(end - duration for end, duration in ends))
 
 
 def tree(pid: int) -> list[int]:
