@@ -6,7 +6,10 @@ import json
 import socket
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 OK_AND_GONE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
@@ -18,14 +21,23 @@ class Receiver:
 
     ``fine``, ``fine-and-gone``, ``error`` (500), ``redirect``, ``hangs`` (never), ``drips`` (a byte of the head each
     50 ms), ``drips-body``, ``flood`` (10 GB of body), ``flood-head`` (a head without an end), ``continues``
-    (100 Continue without an end), ``closes`` (at once), ``greets`` (in another language), ``rubbish``.
+    (100 Continue without an end), ``closes`` (at once), ``greets`` (in another language), ``rubbish``. With *tls* it is
+    one of HTTPS, with the certificate that is loaded there.
     """
 
-    def __init__(self, mode: str = "fine", *, family: int = socket.AF_INET, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        mode: str = "fine",
+        *,
+        family: int = socket.AF_INET,
+        host: str = "127.0.0.1",
+        tls: SSLContext | None = None,
+    ) -> None:
         self.mode = mode
         self.requests: list[Request] = []
         self.connections = 0
         self._host = host
+        self._tls = tls
         self._server = socket.socket(family, socket.SOCK_STREAM)
         self._server.bind((host, 0))
         self._server.listen(64)
@@ -39,7 +51,8 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}/hook?to=ops"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}/hook?to=ops"
 
     @property
     def documents(self) -> list[Any]:
@@ -64,7 +77,18 @@ class Receiver:
                 return
             self.connections += 1
             self._open.add(line)
-            threading.Thread(target=self._serve, args=(line,), daemon=True).start()
+            threading.Thread(target=self._greet, args=(line,), daemon=True).start()
+
+    def _greet(self, line: socket.socket) -> None:
+        """Agree on a key, where that is asked for; whoever does not go on has sent nothing."""
+        if self._tls is not None:
+            self._open.discard(line)
+            try:
+                line = self._tls.wrap_socket(line, server_side=True)
+            except OSError:
+                return
+            self._open.add(line)
+        self._serve(line)
 
     def _serve(self, line: socket.socket) -> None:
         try:

@@ -6,12 +6,17 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import shutil
 import socket
+import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from needed import missing
 
 from queuectl.api.errors import NotDelivered
 from queuectl.api.notifier import Notifier
@@ -177,6 +182,50 @@ def test_a_receiver_that_does_not_speak_tls_is_a_sentence(receiver: Receiver) ->
     receiver.mode = "greets"
     with pytest.raises(NotDelivered, match="does not speak HTTPS as it should"):
         opened(url=receiver.url.replace("http:", "https:")).notify([make_event()])
+
+
+def certified(folder: Path, name: str) -> ssl.SSLContext:
+    """What a server has whose certificate, for *name*, is signed by itself: ``certificate.pem`` in *folder*."""
+    if shutil.which("openssl") is None:
+        missing("there is no openssl to make a certificate with")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    words = "openssl req -x509 -nodes -days 1 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=test".split()
+    words += ["-addext", f"subjectAltName={name}", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(words, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("name", "trusted", "said"),
+    [
+        pytest.param("IP:127.0.0.1", False, "self-signed certificate", id="signed-by-nobody-we-trust"),
+        pytest.param("DNS:example.org", True, "IP address mismatch", id="somebody-elses"),
+    ],
+)
+def test_a_certificate_that_is_not_valid_is_a_sentence_and_nothing_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, trusted: bool, said: str
+) -> None:
+    receiver = Receiver(tls=certified(tmp_path, name))
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    notifier = opened(url=receiver.url)
+    for told in (1, 2):  # it is not delivered, so it is tried again
+        with pytest.raises(NotDelivered) as caught:
+            notifier.notify([make_event()._replace(delivery="store-7")])
+        text = str(caught.value)
+        assert text.startswith("the certificate of 127.0.0.1 is not valid: ") and said in text and "\n" not in text
+        assert (receiver.connections, receiver.requests) == (told, [])
+    receiver.close()
+
+
+def test_over_tls_a_receiver_with_a_valid_certificate_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = Receiver(tls=certified(tmp_path, "IP:127.0.0.1"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    opened(url=receiver.url).notify([make_event()._replace(delivery="store-7"), make_event()])
+    assert receiver.requests[0].id == "store-7" and len(receiver.requests) == 2 and receiver.connections == 1
+    receiver.close()
 
 
 # -- where it will not go -------------------------------------------------------------------------------
