@@ -11,6 +11,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from driver import AS_NOBODY, Driver, give_to_nobody
 
+from queuectl.testing.plugin import receiver_of
+
+__all__ = ["anybody", "driver", "receiver_of"]
+
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Iterator[Driver]:

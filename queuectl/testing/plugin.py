@@ -16,7 +16,8 @@ and then::
         assert queuectl_project.json("show", id)["state"] == "completed"
 
 Each test has a folder, a home and a storage of its own; nothing of yours is read or changed. The program runs in
-processes of its own, from the Python that runs the tests, so it finds what is installed there.
+processes of its own, from the Python that runs the tests, so it finds what is installed there. ``receiver_of("hangs")``
+is a receiver of posts beside it that behaves as it is told to.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from queuectl.core.rundir import read_worker
+
+from .receiver import Receiver
 
 
 class Result(NamedTuple):
@@ -221,3 +224,17 @@ def queuectl_project(tmp_path: Path) -> Iterator[Project]:
     project = Project(tmp_path)
     yield project
     project.close()
+
+
+@pytest.fixture
+def receiver_of() -> Iterator[Callable[[str], Receiver]]:
+    """Makes receivers of posts on loopback, each of which behaves as it is told to."""
+    made: list[Receiver] = []
+
+    def make(mode: str) -> Receiver:
+        made.append(Receiver(mode))
+        return made[-1]
+
+    yield make
+    for receiver in made:
+        receiver.close()

@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from driver import Driver, processes_with, until
+from needed import missing
 
 from queuectl.api.model import OutboxStat
 from queuectl.builtin.sqlite.storage import SQLiteStorage
@@ -25,19 +26,6 @@ from queuectl.work.courier_outbox import waited_for_a_core, way_given
 
 BAD = ("hangs", "drips", "error", "flood-head", "closes", "redirect", "rubbish")
 Receivers = Callable[[str], Receiver]
-
-
-@pytest.fixture
-def receiver_of() -> Iterator[Receivers]:
-    made: list[Receiver] = []
-
-    def make(mode: str = "fine") -> Receiver:
-        made.append(Receiver(mode))
-        return made[-1]
-
-    yield make
-    for receiver in made:
-        receiver.close()
 
 
 def configure(
@@ -318,9 +306,10 @@ def test_on_a_busy_machine_a_courier_takes_a_twentieth_of_a_core(used: float, wa
     assert way_given(used, waited) == pytest.approx(rest)
 
 
-@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel does not tell who waits for a core")
 def test_a_courier_notices_that_it_has_to_wait_for_a_core() -> None:
     """One core, and somebody else on it."""
+    if not Path("/proc/self/schedstat").exists():
+        missing("this kernel does not tell who waits for a core")
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     other = subprocess.Popen([sys.executable, "-c", "while True: pass"])

@@ -2,8 +2,8 @@
 
 The first line on it is ``{"url", "timeout"}`` and is answered with ``{"name", "why"}``: of the service, null if there
 is none, and then why. Each further line is a message, ``{"title", "body", "type"}``, and is answered with
-``{"told", "why"}``. It ends with the socket, and, should nobody be there to end it, a second after a message took longer
-than it may.
+``{"told", "why"}``. It ends with the socket, and, should nobody be there to end it, a second after a message took
+longer than it may.
 
 What services log and raise goes nowhere: it has addresses in it, and texts of strangers. Only a status that was
 answered, that there was no connection, or the kind of what was raised is said of it.

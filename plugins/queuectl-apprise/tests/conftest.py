@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from apprise_mail import MailServer
 
-from queuectl.testing.plugin import queuectl_project
-from queuectl.testing.receiver import Receiver
+from queuectl.testing.plugin import queuectl_project, receiver_of
 
-__all__ = ["queuectl_project"]
-
-
-@pytest.fixture
-def receiver_of() -> Iterator[Callable[[str], Receiver]]:
-    """Makes a receiver of posts that behaves as it is told to."""
-    made: list[Receiver] = []
-
-    def make(mode: str = "fine") -> Receiver:
-        made.append(Receiver(mode))
-        return made[-1]
-
-    yield make
-    for receiver in made:
-        receiver.close()
+__all__ = ["mail_server", "queuectl_project", "receiver_of"]
 
 
 @pytest.fixture
