@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from desk import Dashboard, Desk, Served
 from driver import Driver
+from needed import missing
 
 from queuectl.core.app import App
 
@@ -65,8 +66,7 @@ def browser() -> Iterator[Any]:
     """Debian's chromium. Where it is missing these tests are skipped; in CI that is a failure."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
-        message = "there is no chromium: `make dev` as root installs Debian's"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+        missing("there is no chromium: `make dev` as root installs Debian's")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -43,10 +43,6 @@ disabled_plugins = [
 """
 
 
-def is_required() -> bool:
-    return os.environ.get("CI", "") not in ("", "false", "0")
-
-
 def find_engine(folder: Path) -> Engine | str:
     """An engine that can be started or is there, or why there is none."""
     if os.environ.get(RUNNING):
