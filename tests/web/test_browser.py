@@ -39,6 +39,9 @@ def test_a_line_of_a_running_job_is_seen_as_it_is_written(driver: Driver, dashbo
     with fifo.open("w", buffering=1) as lines:
         lines.write("first\n")
         awaits(page, "got first", "pre[data-stream=stdout]", SOON)
+        for followed in (False, True):
+            page.keyboard.press("f")
+            assert page.locator("#follow").is_checked() is followed
         lines.write("second\n")
         awaits(page, "got second", "pre[data-stream=stdout]", SOON)
     awaits(page, "completed", "h1", 5000)
