@@ -83,6 +83,9 @@ stay()
 C_LIBRARY = 1 << 31 | 1 << 32
 KINDS = ("child", "orphan", "setsid", "daemon", "deaf")
 
+#: Seconds after which nothing of a run may be open any more.
+FORGOTTEN_WITHIN = 10.0
+
 
 class ExecutorSuite:
     """What every executor has to hold."""
@@ -468,7 +471,7 @@ class ExecutorSuite:
         before = len(os.listdir("/dev/fd"))
         for _ in range(5):
             round()
-        until = time.monotonic() + 10  # what a run is forgotten by may take a moment
+        until = time.monotonic() + FORGOTTEN_WITHIN
         while len(os.listdir("/dev/fd")) > before and time.monotonic() < until:
             time.sleep(0.01)
         assert len(os.listdir("/dev/fd")) <= before

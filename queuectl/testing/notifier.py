@@ -64,6 +64,10 @@ def hostile_event(text: str) -> Event:
     )
 
 
+#: Seconds that whatever runs beside a test may take to hang up.
+CLOSED_WITHIN = 5.0
+
+
 class NotifierSuite:
     """What every notifier has to hold while it can reach whom it tells."""
 
@@ -159,7 +163,7 @@ class NotifierSuite:
         for number in range(20):
             notifier.notify([make_event(id=str(number))])
         notifier.close()
-        until = time.monotonic() + 5
+        until = time.monotonic() + CLOSED_WITHIN
         while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < until:
             time.sleep(0.01)
         assert len(os.listdir("/proc/self/fd")) <= before

@@ -24,6 +24,9 @@ from queuectl.testing.backoff import OUTCOMES, BackoffSuite
 from queuectl.testing.executor import ExecutorSuite
 from queuectl.testing.notifier import NotifierSuite
 
+#: Seconds that are waited for what a broken one never does.
+SHORT = 0.5
+
 # --- Executors -----------------------------------------------------------------------------------
 
 
@@ -249,6 +252,7 @@ def test_a_broken_executor_is_noticed(
     executor: type[Executor], test: str, arguments: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("queuectl.testing.workbench.Running.wait", _quick_wait)
+    monkeypatch.setattr("queuectl.testing.executor.FORGOTTEN_WITHIN", SHORT)
     with pytest.raises(pytest.fail.Exception):
         getattr(ExecutorSuite(), test)(open_executor=executor, tmp_path=tmp_path, **arguments)
 
@@ -418,8 +422,9 @@ BROKEN_NOTIFIERS: Sequence[tuple[type[Lines], str, Mapping[str, Any]]] = [
     [pytest.param(*row, id=f"{row[0].__name__}-{row[1].removeprefix('test_')}") for row in BROKEN_NOTIFIERS],
 )
 def test_a_broken_notifier_is_noticed(
-    notifier: type[Lines], test: str, arguments: Mapping[str, Any], tmp_path: Path
+    notifier: type[Lines], test: str, arguments: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("queuectl.testing.notifier.CLOSED_WITHIN", SHORT)
     path = tmp_path / "lines"
 
     def delivered() -> list[str]:
