@@ -26,6 +26,10 @@ def queuectl_blueprints(storage):
     def index():
         return flask.render_template_string("{% extends 'page.html' %}{% block content %}<h1>Shop</h1>{% endblock %}")
 
+    @pages.get("/fault")
+    def fault():
+        raise RuntimeError("no shop today")
+
     yield pages
 
 @hookimpl
@@ -48,8 +52,11 @@ FULL = (
     "/system",
     "/new",
     "/x/shop/",
+    "/x/shop/fault",
     "/gone",
 )
+#: What is no list, is not there, and fails.
+ANSWERS = {"/jobs?q=state:pendign": 400, "/gone": 404, "/x/shop/fault": 500}
 EMPTY = ("/", "/jobs", "/queues", "/workers", "/dlq", "/stats")
 #: What depends on colours is looked at in both themes, the rest once.
 RULES = {"light": "{}", "dark": "{runOnly: ['color-contrast', 'link-in-text-block']}"}
@@ -90,7 +97,8 @@ def found(browser: Any) -> Any:
 
 def test_axe_finds_nothing_serious_on_pages_that_are_full(driver: Driver, found: Found) -> None:
     (driver.folder / "shop.py").write_text(PLUGIN)
-    (driver.folder / "queue.db.toml").write_text(f'{CONFIG}[plugins]\nfiles = ["{driver.folder / "shop.py"}"]\n')
+    (driver.folder / "shop.toml").write_text(f'{CONFIG}[plugins]\nfiles = ["shop.py"]\n')
+    driver.env["QUEUECTL_CONFIG"] = str(driver.folder / "shop.toml")  # named, or its plugins would not be loaded
     driver.enqueue("echo one; echo oops >&2", id="one", tags=["a", "b"], env={"A": "b"})
     driver.enqueue("exit 3", id="dies", max_retries=1, backoff="fixed", backoff_options={"delay": 0.1})
     driver.run("worker", "start", "--until-empty", code=1)
@@ -102,7 +110,8 @@ def test_axe_finds_nothing_serious_on_pages_that_are_full(driver: Driver, found:
     dashboard = Dashboard(driver)
     page = found.page
     for path in FULL:
-        page.goto(dashboard.url + path)
+        shown = page.goto(dashboard.url + path)
+        assert shown.status == ANSWERS.get(path, 200), path
         found.look(path)
     page.goto(f"{dashboard.url}/queues")
     page.get_by_text("Set…").first.click()
@@ -117,7 +126,7 @@ def test_axe_finds_nothing_serious_on_pages_that_are_full(driver: Driver, found:
     found.look("a question")
     page.get_by_role("button", name="Delete 1 job").click()
     found.look("a batch")
-    dashboard.close()
+    dashboard.close(faults=1)
     assert found.looked_at == 4 * (len(FULL) + 5)
     assert not found.serious, "\n".join(found.serious)
 
