@@ -317,7 +317,7 @@ def test_a_courier_notices_that_it_has_to_wait_for_a_core() -> None:
         before = waited_for_a_core()
 
         def notices() -> bool:
-            sum(range(100_000))
+            sum(range(2_000_000))  # longer than it may stay on the core
             return waited_for_a_core() - before > 0.05
 
         until(notices, "it waited")
