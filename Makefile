@@ -6,8 +6,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Further arguments for pytest: make test ARGS="-k smoke"
 ARGS   ?=
-# Tests that run at once: most of the time they wait for processes. JOBS=0 is one after the other, for a debugger.
-JOBS   ?= 2
+# Tests that run at once, on two cores: most of the time they wait for processes. JOBS=0 is one after the other, for a debugger.
+JOBS   ?= 3
 # What people install, on whatever they have.
 SHIPPED := queuectl plugins/queuectl-apprise/queuectl_apprise plugins/queuectl-docker/queuectl_docker \
 	plugins/queuectl-example/queuectl_example.py plugins/queuectl-redis/queuectl_redis
