@@ -13,10 +13,11 @@ import re
 import signal
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import pytest
 from driver import Driver, PoolProcess, until
+from gates import Gate
 from targets import report
 
 from queuectl.api.model import Turn
@@ -280,24 +281,6 @@ class Story:
         assert [record.path for record in list_workers(run_dir) if record.alive] == []
         assert [record.path for record in list_pools(run_dir) if record.alive] == []
         assert list(self.driver.run_dir.glob("*.new")) == [], "who was killed while it made a file left nothing"
-
-
-class Gate:
-    """A named pipe that jobs wait at."""
-
-    def __init__(self, path: Path) -> None:
-        if not path.exists():
-            os.mkfifo(path)
-        self._fd = os.open(path, os.O_RDWR)  # open at both ends: neither side waits for the other
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __call__(self) -> None:
-        os.write(self._fd, b"go\n" * 10)
-
-    def __exit__(self, *_error: object) -> None:
-        os.close(self._fd)
 
 
 @pytest.mark.parametrize("number", [KILL, TERM])
