@@ -109,7 +109,8 @@ def test_out_of_memory_is_told_from_a_failure(docker: User) -> None:
     limited = {"max_retries": 0, "executor": "docker", "executor_options": {"memory": "32 MiB"}}
     itself = docker.enqueue(f"exec {eater}", **limited)
     assert docker.await_state(itself, "dead")["reason"] == "signal 9: out of memory, the limit is 32 MiB"
-    child = docker.await_state(docker.enqueue(f"{eater} || exit 5", **limited), "dead")
+    # The engine hears of a child's death from others, and no more of it once the container has ended.
+    child = docker.await_state(docker.enqueue(f"{eater} || {{ sleep 0.5; exit 5; }}", **limited), "dead")
     assert child["reason"] == "exit 5: something in it ran out of memory, the limit is 32 MiB"
     killed = docker.enqueue("kill -9 $$", max_retries=0)
     assert docker.await_state(killed, "dead")["reason"] == "exit 137"
