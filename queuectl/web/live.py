@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.25
 ALIVE_SECONDS = 15.0
+#: A stream waits no longer for the first look.
+FIRST_LOOK_SECONDS = 5.0
 LOG_SECONDS = 0.1
 #: That jobs have written something is told so seldom: what follows a log has a stream of its own.
 OUTPUT_SECONDS = 1.0
@@ -48,6 +50,7 @@ class Watcher:
         self._most = most
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._looking = False  # what happens from now on is noticed
         self._numbers: dict[str, int] = {"jobs": 0, "workers": 0, "output": 0}
         self._closing = False
         self.open = 0
@@ -66,11 +69,14 @@ class Watcher:
             self._changed.notify_all()
 
     def numbers(self) -> dict[str, int]:
-        """How often each topic has changed; from the first call on somebody looks."""
+        """How often each topic has changed. When this returns, somebody looks; a storage that is away may have to be
+        waited for, and is told to have changed when it is back.
+        """
         with self._changed:
             if self._thread is None and not self._closing:
                 self._thread = threading.Thread(target=self._look, name="watcher", daemon=True)
                 self._thread.start()
+            self._changed.wait_for(lambda: self._looking or self._closing, FIRST_LOOK_SECONDS)
             return dict(self._numbers)
 
     def wait(self, seen: dict[str, int], seconds: float) -> dict[str, int]:
@@ -93,18 +99,18 @@ class Watcher:
 
     def _look(self) -> None:
         try:
-            app = self._site.app
             workers: Any = None
             sizes: list[int] | None = None
             told = 0.0
-            app.storage.changed()
             while True:
                 with self._changed:
                     if not self.open or self._closing:
                         self._thread = None
+                        self._looking = False
                         return
                 try:
-                    jobs = app.storage.changed()
+                    app = self._site.app
+                    jobs = app.storage.changed() and self._looking
                     records = list_workers(app.run_dir)
                     now = [(w.id, w.alive, w.job and (w.job.id, w.job.attempt)) for w in records]
                 except QueueCTLError:  # the pages say what it is
@@ -114,6 +120,9 @@ class Watcher:
                     wrote, sizes, told = sizes is not None, written, time.monotonic()
                 self._tell(jobs=jobs, workers=now != workers and workers is not None, output=wrote)
                 workers = now
+                with self._changed:
+                    self._looking = True
+                    self._changed.notify_all()
                 time.sleep(LOOK_SECONDS)
         finally:
             self._site.release()

@@ -28,6 +28,18 @@ def test_a_job_that_is_enqueued_appears_on_the_open_overview(driver: Driver, das
     assert page.locator(".tile.pending b").inner_text() == "1"
 
 
+def test_what_happens_before_the_news_reaches_a_page_is_seen_too(
+    driver: Driver, dashboard: Dashboard, page: Any
+) -> None:
+    held: list[Any] = []
+    page.route("**/events", lambda route: held.append(route))
+    page.goto(f"{dashboard.url}/jobs")
+    until(lambda: page.evaluate("1") and held, "it has asked for news")
+    driver.enqueue("echo meanwhile")
+    held[0].continue_()
+    awaits(page, "echo meanwhile")
+
+
 def test_a_line_of_a_running_job_is_seen_as_it_is_written(driver: Driver, dashboard: Dashboard, page: Any) -> None:
     driver.start("--count", "1")
     fifo = driver.folder / "pipe"

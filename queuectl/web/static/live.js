@@ -69,10 +69,10 @@
     source = new EventSource(document.body.dataset.events);
     source.addEventListener("hello", () => {
       show("", "live");
-      if (opened || pending) refresh(); // what happened while nobody listened
       opened = true;
       clearInterval(poll);
       poll = null;
+      refresh(); // what happened while nobody listened: also since the page was made
     });
     source.addEventListener("change", (event) => {
       if (JSON.parse(event.data).some((topic) => topics.has(topic))) refresh();
