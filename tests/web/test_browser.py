@@ -32,7 +32,7 @@ def test_what_happens_before_the_news_reaches_a_page_is_seen_too(
     driver: Driver, dashboard: Dashboard, page: Any
 ) -> None:
     held: list[Any] = []
-    page.route("**/events", lambda route: held.append(route))
+    page.route("**/events", lambda route: held.append(route))  # noqa: PLW0108 - it writes a mark on what it is given
     page.goto(f"{dashboard.url}/jobs")
     until(lambda: page.evaluate("1") and held, "it has asked for news")
     driver.enqueue("echo meanwhile")
