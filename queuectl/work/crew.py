@@ -11,8 +11,7 @@ import select
 import signal
 import sys
 import time
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from queuectl.api import trees
 from queuectl.api.model import OutcomeKind
@@ -23,43 +22,35 @@ from . import channel as words
 from .channel import Channel
 from .keeperlink import KeeperLink
 from .legacy import end_left, here, remove, unborn_files
-from .peer import FAR, Peer
+from .peer import BACKSTOP, FAR, Peer
 from .points import reached
 from .record import worker_id
 from .sockets import connect, is_own_user
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from queuectl.api.model import Claim
 
     from .ledger import Outlived
+    from .poller import Poller
     from .setup import Setup
 
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
 BURIAL, BURY_AGAIN = 0.2, 0.01  # so long the keeper may take to end a dead worker's tree; so often we look
-#: So much later than it should a worker may answer, then it is ended.
-BACKSTOP = float(os.environ.get("QUEUECTL_BACKSTOP_SECONDS", "15"))
 SILENCE = 3  # leases after which a worker that does not answer is ended
 BIRTHS = 3  # so many workers or keepers may die before they did anything, then the next one waits
 LONGEST_PAUSE = 30.0  # seconds between births that go wrong
-
-
-class Poller(Protocol):
-    """What we need of ``select.poll``, which is not there on every system."""
-
-    def register(self, fd: int, eventmask: int = ..., /) -> None: ...
-    def modify(self, fd: int, eventmask: int, /) -> None: ...
-    def unregister(self, fd: int, /) -> None: ...
 
 
 class Crew:
     """The workers of one pool.
 
     *hear* is told what workers say (the peer, head and body of a frame), *mourn* of workers that are dead, with their
-    record if there is one, when nothing of their tree lives. *keeper* is one that has been started in advance.
+    record if there is one, when nothing of their tree lives. *spared* names other children of this process.
+    *keeper* is one that has been started in advance.
     """
 
     def __init__(
@@ -71,6 +62,7 @@ class Crew:
         *,
         hear: Callable[[Peer, list[Any], bytes], None],
         mourn: Callable[[Peer, WorkerRecord | None], None],
+        spared: Callable[[], set[int]],
         log: Callable[[str], None],
         keeper: KeeperLink | None = None,
     ) -> None:
@@ -80,71 +72,62 @@ class Crew:
         self.lease = lease
         self.log = log
         self.peers: dict[str, Peer] = {}
-        self.spared: set[int] = set()  # other children of this process
+        self.leased_at = time.monotonic()  # the pool's lease: a job that is handed over from now on runs under it
+        #: When ``look`` has something to do, as ``next_moment`` found: a peer's moments change with each word.
+        self.look_at = FAR
+        self._staff_at = 0.0  # when to try again to have as many workers as there should be
         self._poll = poll
         self._hear_out = hear
         self._mourn = mourn
+        self._spared = spared
         self._by_descriptor: dict[int, Peer] = {}
         self._stillborn = 0
         self._birth_at = 0.0
         self._prepared = keeper  # starting already, and not yet told anything
         self._keeper: KeeperLink | None = None
-        self._leased_at = time.monotonic()
 
     def close(self) -> None:
         """Let everybody go: workers end when they hold nothing, the keeper when they are gone."""
         for peer in self.peers.values():
-            self._quit(peer)
+            peer.quit()
             peer.channel.close()
         for keeper in (self._keeper, self._prepared):
             if keeper is not None:
                 keeper.close()
 
-    # -- the lease ------------------------------------------------------------------------------------
-
-    def renewed(self, moment: float) -> None:
-        """The pool's lease was renewed at *moment*: a job handed over from now on runs under it."""
-        self._leased_at = moment
-
-    def tell_renewed(self) -> None:
-        """Let the workers that run jobs know, where other hosts wait for the lease to run out."""
-        for peer in self.peers.values() if self.setup.alone is not None else ():
-            if peer.claim is not None and not peer.reported:
-                self._tell_renewed(peer)
-
-    def _tell_renewed(self, peer: Peer) -> None:
-        peer.channel.send(words.LEASED, self._leased_at)
-        self._watch(peer)
-
     # -- births ---------------------------------------------------------------------------------------
 
     def staff(self, now: float) -> None:
         """Keep as many workers as there should be; where they die before they speak, after a pause."""
-        if self._own() > self.size + self.relief:
-            self._let_go()
-        if now < self._birth_at or self._own() >= self.size + self.relief:
-            return
+        missing = self.size + self.relief - sum([not peer.leaving for peer in self.peers.values()])
+        if missing < 0:
+            self._let_go(-missing)
+        elif missing and now >= self._birth_at and self._bear(missing, now):
+            missing = 0
+        self._staff_at = self._birth_at if missing > 0 else FAR
+
+    def _let_go(self, number: int) -> None:
+        """Workers beyond what is wanted end, those that hold nothing; the others are asked again."""
+        for peer in [peer for peer in self.peers.values() if peer.is_free][:number]:
+            peer.leaving = True
+            peer.quit()
+
+    def _bear(self, number: int, now: float) -> bool:
+        """Ask the keeper for so many workers; whether it heard that."""
         try:
             if self._keeper is None:
                 self._keeper, self._prepared = self._prepared or KeeperLink(), None
                 self._keeper.brief(self.setup)
                 self._poll.register(self._keeper.fileno(), select.POLLIN)
-            while self._own() < self.size + self.relief:
+            for _ in range(number):
                 id = worker_id(self.setup.pool)
-                self._admit(Peer(id, Channel(self._keeper.spawn(id))))
+                self._admit(Peer(id, Channel(self._keeper.spawn(id)), self._poll))
                 reached("pool.worker-asked")
         except OSError as error:
             self.log(f"the keeper does not answer: {error}")
             self._birth_at = now + 1.0
-
-    def _own(self) -> int:
-        return sum(1 for peer in self.peers.values() if not peer.leaving)
-
-    def _let_go(self) -> None:
-        """Workers beyond what is wanted end, those that hold nothing; the others are asked again."""
-        for peer in [peer for peer in self.peers.values() if peer.is_free][: self._own() - self.size - self.relief]:
-            peer.leaving = True
-            self._quit(peer)
+            return False
+        return True
 
     def _admit(self, peer: Peer) -> None:
         self.peers[peer.id] = peer
@@ -171,7 +154,7 @@ class Crew:
             if not is_own_user(sock):
                 sock.close()
                 continue
-            peer = Peer(record.id, Channel(sock), adopted=True)
+            peer = Peer(record.id, Channel(sock), self._poll, adopted=True)
             peer.kill_at = time.monotonic() + SILENCE * self.lease
             self._admit(peer)
             peer.channel.send(words.ADOPT, pool, words.PROTOCOL)
@@ -185,7 +168,7 @@ class Crew:
         if peer is not None:
             if mask & select.POLLOUT:
                 peer.channel.flush()
-                self._watch(peer)
+                peer.watch()
             if mask & ~select.POLLOUT:
                 self._listen(peer)
             return True
@@ -202,7 +185,7 @@ class Crew:
                 if not peer.adopted:
                     self._stillborn = 0
                 elif self.setup.alone is not None:
-                    self._tell_renewed(peer)
+                    peer.tell_renewed(self.leased_at)
             self._hear_out(peer, head, body)
         if peer.channel.closed and peer.gone_at is None:
             self._poll.unregister(peer.channel.fileno())
@@ -210,28 +193,52 @@ class Crew:
             peer.gone_at = peer.bury_at = time.monotonic()
             reached("pool.worker-gone")
 
-    def _watch(self, peer: Peer) -> None:
-        if not peer.channel.closed:
-            mask = select.POLLIN | (select.POLLOUT if peer.channel.wants_write else 0)
-            self._poll.modify(peer.channel.fileno(), mask)
+    def tell_renewed(self) -> None:
+        """Let the workers that run jobs know of the lease, where other hosts wait for it to run out."""
+        for peer in self.peers.values() if self.setup.alone is not None else ():
+            if peer.claim is not None and not peer.reported:
+                peer.tell_renewed(self.leased_at)
 
-    @property
-    def places(self) -> int:
-        """How many more jobs may run now."""
-        return self.size - sum(1 for peer in self.peers.values() if peer.is_busy and not peer.adopted)
+    def let_forget(self) -> None:
+        """Acknowledge what is stored and was not acknowledged yet."""
+        for peer in self.peers.values():
+            peer.let_forget()
 
-    def free(self) -> Iterator[Peer]:
+    def end_jobs(self, force: bool) -> None:
+        """Ask all of them to end what they run."""
+        for peer in self.peers.values():
+            peer.end_job(OutcomeKind.INTERRUPTED, force)
+
+    # -- jobs -----------------------------------------------------------------------------------------
+
+    def _census(self) -> tuple[list[Peer], int]:
+        """Workers that wait for a job, and how many more jobs may run now: one whose result is here runs no more."""
+        free, places = [], self.size
+        for peer in self.peers.values():
+            if peer.claim is None:
+                if peer.is_free:
+                    free.append(peer)
+            elif not (peer.reported or peer.adopted):
+                places -= 1
+        return free, max(0, places)
+
+    def free(self) -> list[Peer]:
         """Workers that could take a job now, as many as there are places."""
-        return islice((peer for peer in self.peers.values() if peer.is_free), max(0, self.places))
+        free, places = self._census()
+        return free[:places]
 
     def room(self, settling: int) -> int:
         """How many jobs could begin once so many of its workers are free again."""
-        return min(self.places, settling + sum(1 for peer in self.peers.values() if peer.is_free))
+        free, places = self._census()
+        return min(places, settling + len(free))
 
     @property
     def has_relief(self) -> bool:
         """Whether a further result could come without anybody having to wait for it to be stored."""
-        return any(peer.is_free for peer in self.peers.values())
+        for peer in self.peers.values():  # noqa: SIM110 - asked twice in a step: a generator costs as much again
+            if peer.is_free:
+                return True
+        return False
 
     def holder(self, id: str) -> Peer | None:
         """The worker that has a job in hand, or its result that is not yet stored."""
@@ -251,56 +258,18 @@ class Crew:
         peer.handed_at = time.monotonic()
         peer.kill_at = peer.handed_at + patience
         outlived = [] if run is None else [run.ident, run.started_at]
-        peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff, self._leased_at, *outlived)
+        peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff, self.leased_at, *outlived)
         reached("pool.job-sent")
         if peer.channel.wants_write:
-            self._watch(peer)
-
-    def acknowledge(self, peer: Peer, id: str, attempt: int) -> None:
-        """Let a worker forget a result."""
-        peer.channel.send(words.ACK, id, attempt)
-        reached("pool.ack-sent")
-        if peer.leaving:
-            peer.channel.send(words.QUIT)
-
-    def let_forget(self) -> None:
-        """Acknowledge what is stored and was not acknowledged yet."""
-        for peer in self.peers.values():
-            self._let_forget(peer)
-
-    def _let_forget(self, peer: Peer) -> None:
-        job, peer.unforgotten = peer.unforgotten, None
-        if job is not None:
-            self.acknowledge(peer, *job)
-
-    def _quit(self, peer: Peer) -> None:
-        self._let_forget(peer)
-        peer.channel.send(words.QUIT)
-
-    def stop(self, peer: Peer, why: OutcomeKind, force: bool = False) -> None:
-        """Ask a worker to end its job, by *force* at once. The first reason counts."""
-        claim = peer.claim
-        if claim is None or peer.reported or (peer.stop is not None and (peer.forced or not force)):
-            return
-        peer.stop, peer.forced = why, force
-        peer.kill_at = time.monotonic() + claim.job.settings.grace + trees.TREE_DEADLINE + BACKSTOP
-        peer.channel.send(words.STOP, claim.job.id, claim.job.attempts, why, force)
-        self._watch(peer)
-
-    def stop_all(self, force: bool) -> None:
-        for peer in self.peers.values():
-            self.stop(peer, OutcomeKind.INTERRUPTED, force)
+            peer.watch()
 
     # -- silence and death ----------------------------------------------------------------------------
 
     def next_moment(self, hiring: bool) -> float:
         """When ``look`` or ``staff`` has something to do, on the monotonic clock."""
-        moments = [FAR]
-        if hiring and self._own() < self.size + self.relief:
-            moments.append(self._birth_at)
-        for peer in self.peers.values():
-            moments += (peer.bury_at, peer.kill_at)
-        return min(moments)
+        moments = [min(peer.bury_at, peer.kill_at) for peer in self.peers.values()]
+        self.look_at = min(moments, default=FAR)
+        return min(self.look_at, self._staff_at) if hiring else self.look_at
 
     def look(self, now: float) -> None:
         """Bury the dead whose tree is ended, and end who has been silent for too long."""
@@ -337,7 +306,7 @@ class Crew:
             return True
         if waited < BURIAL:
             return False
-        spare = {*self.spared, *live_keepers(self.setup.run_dir)}
+        spare = {*self._spared(), *live_keepers(self.setup.run_dir)}
         if self._keeper is not None:
             spare.add(self._keeper.pid)
         spare.update(other.pid for other in list_workers(self.setup.run_dir) if other.alive and here(other))

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
     from .peer import Peer
 
-
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
+
+
+#: How far a pool is told to stop: its jobs may finish, they are ended, they are left to end as they like.
+FINISH, END, LEAVE = 1, 2, 3
 
 
 class Unsettled(NamedTuple):
@@ -65,6 +68,7 @@ class Ledger:
         self.waiting: list[Claim] = []  # those that no worker has yet
         self.unsettled: list[Unsettled] = []
         self.outlived: dict[tuple[str, int], Outlived] = {}  # by job and attempt; their claims wait first in line
+        self.stopping = 0  # or FINISH, END, LEAVE: nothing more is claimed
         self.done = 0  # attempts that were stored
         self.died = 0  # of which ended dead
 
@@ -75,6 +79,8 @@ class Ledger:
     @property
     def left(self) -> int | None:
         """How many jobs may still be claimed; None: any number."""
+        if self.stopping:
+            return 0
         return None if self._most is None else max(0, self._most - self.done - len(self.held))
 
     @property
@@ -84,7 +90,7 @@ class Ledger:
     @property
     def settling(self) -> int:
         """How many workers can take another job once all that is unsettled is stored."""
-        return sum(1 for entry in self.unsettled if entry.peer is not None and not entry.peer.leaving)
+        return sum([entry.peer is not None and not entry.peer.leaving for entry in self.unsettled])
 
     def want(self, room: int, ahead: int = 0) -> int:
         """How many jobs to claim in the next exchange, if so many could begin after it."""

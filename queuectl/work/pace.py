@@ -32,20 +32,22 @@ class Pace:
     def __init__(self, places: int) -> None:
         self._relief = min(places, MOST)
         self._streak = 0
-        self._rest_at = 0.0
-        #: When claims that wait for a place are to be given back.
-        self.stale_at = 0.0
+        self.rest_at = 0.0  # when the workers beyond the places are to go, if nothing happens
+        self.stale_at = 0.0  # when claims that wait for a place are to be given back
+        self.linger_until = 0.0  # when the oldest of the results that wait for others is to be stored
 
     def claimed(self, number: int, now: float) -> None:
         """So many were claimed. That others were asked for in vain lets none of those that wait stay for longer."""
         if number:
             self.stale_at = now + STALE
 
-    def ended(self, seconds: float, now: float) -> None:
-        """A job has taken so long, from its hand-over to its result."""
+    def ended(self, seconds: float, now: float, oldest: bool = True) -> None:
+        """A job has taken so long, from its hand-over to its result: the *oldest* now of those to be stored, or not."""
         self._streak = self._streak + 1 if seconds <= SHORT else 0
         if self._streak >= STREAK:
-            self._rest_at = now + REST
+            self.rest_at = now + REST
+        if oldest:
+            self.linger_until = now + LINGER
 
     @property
     def ahead(self) -> int:
@@ -54,12 +56,7 @@ class Pace:
 
     def relief(self, now: float) -> int:
         """How many workers to have beyond the places."""
-        return self._relief if now < self._rest_at else 0
-
-    @property
-    def rest_at(self) -> float:
-        """When the workers beyond the places are to go, if nothing happens."""
-        return self._rest_at
+        return self._relief if now < self.rest_at else 0
 
     def falter(self) -> None:
         """A claim has found no place in time: the jobs that run are not short.

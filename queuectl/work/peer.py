@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
+import time
 from typing import TYPE_CHECKING
 
+from queuectl.api import trees
+from queuectl.api.model import OutcomeKind
+
+from . import channel as words
+from .ledger import END
+from .points import reached
+
 if TYPE_CHECKING:
-    from queuectl.api.model import Claim, OutcomeKind
+    from queuectl.api.model import Claim
 
     from .channel import Channel
+    from .poller import Poller
 
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
 FAR = float("inf")
+#: So much later than it should a worker may answer, then it is ended.
+BACKSTOP = float(os.environ.get("QUEUECTL_BACKSTOP_SECONDS", "15"))
 
 
 class Peer:
     """The line to a worker, and what it was given and told."""
 
-    def __init__(self, id: str, channel: Channel, *, adopted: bool = False) -> None:
+    def __init__(self, id: str, channel: Channel, poll: Poller, *, adopted: bool = False) -> None:
         self.id = id
         self.channel = channel
         self.ready = False  # it has said HI
@@ -36,15 +49,11 @@ class Peer:
         self.gone_at: float | None = None  # when its line was found closed
         self.bury_at = FAR  # when to look whether its tree is ended
         self.kill_at = FAR  # when it must have answered
+        self._poll = poll
 
     @property
     def is_free(self) -> bool:
-        return self.ready and not self.leaving and self.claim is None and not self.channel.closed
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a job of it may be running: one whose result is here runs no more."""
-        return self.claim is not None and not self.reported
+        return self.claim is None and self.ready and not self.leaving and not self.channel.closed
 
     def free(self) -> None:
         """What it held is settled, or is no longer ours."""
@@ -52,3 +61,52 @@ class Peer:
         self.reported = self.disowned = self.forced = False
         self.stop = None
         self.kill_at = FAR
+
+    # -- words to it ----------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Let the poll tell when it speaks, and when it can hear the rest of what we said."""
+        if not self.channel.closed:
+            mask = select.POLLIN | (select.POLLOUT if self.channel.wants_write else 0)
+            self._poll.modify(self.channel.fileno(), mask)
+
+    def acknowledge(self, id: str, attempt: int) -> None:
+        """Let it forget a result."""
+        self.channel.send(words.ACK, id, attempt)
+        reached("pool.ack-sent")
+        if self.leaving:
+            self.channel.send(words.QUIT)
+
+    def let_forget(self) -> None:
+        """Acknowledge what is stored and was not acknowledged yet."""
+        job, self.unforgotten = self.unforgotten, None
+        if job is not None:
+            self.acknowledge(*job)
+
+    def quit(self) -> None:
+        """Let it end when it holds nothing."""
+        self.let_forget()
+        self.channel.send(words.QUIT)
+
+    def tell_renewed(self, moment: float) -> None:
+        """The pool's lease was renewed at *moment*."""
+        self.channel.send(words.LEASED, moment)
+        self.watch()
+
+    def end_job(self, why: OutcomeKind, force: bool = False) -> None:
+        """Ask it to end its job, by *force* at once. The first reason counts."""
+        claim = self.claim
+        if claim is None or self.reported or (self.stop is not None and (self.forced or not force)):
+            return
+        self.stop, self.forced = why, force
+        self.kill_at = time.monotonic() + claim.job.settings.grace + trees.TREE_DEADLINE + BACKSTOP
+        self.channel.send(words.STOP, claim.job.id, claim.job.attempts, why, force)
+        self.watch()
+
+    def take_up(self, claim: Claim, disowned: bool, stopping: int) -> None:
+        """It has a run that outlived its worker or its pool. Meanwhile it may have been cancelled, lost or stopped."""
+        self.claim, self.disowned = claim, disowned
+        if claim.job.cancel and not disowned:
+            self.end_job(OutcomeKind.CANCELLED)
+        elif disowned or stopping >= END:
+            self.end_job(OutcomeKind.INTERRUPTED)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
     from queuectl.api.model import Claim
     from queuectl.api.storage import Storage
 
-    from .crew import Poller
     from .ledger import Ledger, Unsettled
     from .output import Limits
+    from .poller import Poller
 
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
@@ -224,6 +225,15 @@ class Takeover:
             swept = record is not None and record.swept
             entry = from_record(claim, record, self.limits, self.rng, swept=swept, never_ran=never_ran(claim))
             self.ledger.keep([entry])
+
+    def cancel(self, claim: Claim) -> None:
+        """Somebody asked for a job to be cancelled: if an orphan has it, that one interrupts it, and it stays so."""
+        for path, orphan in self.orphans.items():
+            if orphan.job.id == claim.job.id and not orphan.job.cancel:
+                self.orphans[path] = claim
+                record = read_worker(path)
+                if record is not None and record.alive and here(record) and trees.is_same(record.pid, record.inode):
+                    trees.send(record.pid, signal.SIGTERM)
 
     def _grown_up(self) -> list[Unsettled]:
         """What became of orphans whose worker has ended since."""
