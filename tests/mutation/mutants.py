@@ -156,6 +156,7 @@ POOL = (
         "queuectl/work/ledger.py",
         ("token: what is forgotten", "if held is not None and held.token == claim.token:", "if held is not None:"),
         ("want", "want = max(0, room + ahead - waiting)", "want = max(0, room + ahead)"),
+        ("want: nothing at a stop", "        if self.stopping:\n", "        if False:\n"),
     ),
     *of(
         "queuectl/work/pace.py",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from queuectl.testing.fakes import make_claim
-from queuectl.work.ledger import Ledger, wanted
+from queuectl.work.ledger import FINISH, Ledger, wanted
 
 
 def test_a_claim_is_made_for_each_job_that_could_begin() -> None:
@@ -18,6 +18,14 @@ def test_claims_that_wait_for_a_worker_are_not_claimed_twice() -> None:
 def test_no_more_is_claimed_than_is_left() -> None:
     assert wanted(room=4, waiting=0, left=3) == 3
     assert wanted(room=4, waiting=0, left=0, ahead=4) == 0
+
+
+def test_a_pool_that_is_told_to_stop_claims_nothing_more() -> None:
+    for most in (None, 9):
+        ledger = Ledger(most=most)
+        assert ledger.want(2) == 2
+        ledger.stopping = FINISH
+        assert ledger.want(2, ahead=4) == 0
 
 
 def test_a_claim_is_forgotten_under_its_token_only() -> None:
