@@ -47,6 +47,7 @@ class ProcessExecutor(Executor):
         self.shell = shell
         self.umask = umask
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._sees_orphans = trees.is_subreaper()
 
     def prefix(self, run: Run) -> Sequence[str]:
@@ -73,7 +74,7 @@ class ProcessExecutor(Executor):
     def spawn(self, program: str, argv: tuple[str, ...], run: Run) -> int:
         """Start the file *program*; its pid. posix_spawn knows no directory and no umask: this process, which has one
         job, lends it its own."""
-        here = _enter(run.cwd)
+        _enter(run.cwd)
         mask = os.umask(self.umask) if self.umask is not None else None
         try:
             return self._spawn_here(program, argv, run)
@@ -88,9 +89,8 @@ class ProcessExecutor(Executor):
         finally:
             if mask is not None:
                 os.umask(mask)
-            if here is not None:
-                os.fchdir(here)
-                os.close(here)
+            if run.cwd is not None:
+                os.fchdir(self._here)
 
     def _spawn_here(self, program: str, argv: tuple[str, ...], run: Run) -> int:
         return os.posix_spawn(
@@ -108,9 +108,9 @@ class ProcessExecutor(Executor):
         )
 
     def close(self) -> None:
-        if self._null >= 0:
-            os.close(self._null)
-            self._null = -1
+        for descriptor in (self._null, self._here) if self._null >= 0 else ():
+            os.close(descriptor)
+        self._null = self._here = -1
 
 
 class ProcessHandle(Handle):
@@ -213,15 +213,12 @@ def _program_in_front(name: str) -> str:
         raise StartFailed(f"what the executor puts in front of the job cannot be run: {error}", error.code) from error
 
 
-def _enter(cwd: str | None) -> int | None:
-    """Change to *cwd*; a descriptor of where we were. Raises StartFailed if it is not there on this host."""
+def _enter(cwd: str | None) -> None:
+    """Change to *cwd*. Raises StartFailed if it is not there on this host."""
     if cwd is None:
-        return None
-    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return
     try:
         os.chdir(cwd)
     except OSError as error:
-        os.close(here)
         text = "does not exist on this host" if error.errno == errno.ENOENT else (error.strerror or "").lower()
         raise StartFailed(f"the directory {cwd} {text}", 126) from error
-    return here

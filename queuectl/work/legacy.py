@@ -113,7 +113,7 @@ def _outputs(
             sizes.append(0)
             continue
         try:
-            size, data = finish(descriptor, limits)
+            size, data = finish(descriptor, os.fstat(descriptor).st_size, limits)
         finally:
             os.close(descriptor)
         kept.append(data)

@@ -40,6 +40,7 @@ class Stream:
         self.limits = limits
         self._descriptor = -1
         self._punched = 0  # the hole reaches up to here
+        self._touched = True  # by the job that ended last, as far as is known
         self._renew()
 
     def _renew(self) -> None:
@@ -52,10 +53,16 @@ class Stream:
         self._descriptor = os.open(self.path, _FLAGS, 0o600)
         ours = os.fstat(self._descriptor)
         self._identity = ours.st_ino, ours.st_dev
+        self._emptied_at = ours.st_ctime_ns
 
     def open_for_job(self) -> int:
         """A descriptor with a description of its own, to hand to the job and then close."""
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        try:
+            return os.open(self.path, flags)
+        except FileNotFoundError:  # somebody has taken it away since we looked
+            self._renew()
+            return os.open(self.path, flags)
 
     def size(self) -> int:
         """Bytes written so far, kept or not."""
@@ -77,31 +84,42 @@ class Stream:
 
         A stream over the limit is cut to head, a line that says how much is missing, and tail.
         """
-        return finish(self._descriptor, self.limits)
+        ended = os.fstat(self._descriptor)
+        self._touched = ended.st_size > 0 or ended.st_ctime_ns != self._emptied_at
+        return finish(self._descriptor, ended.st_size, self.limits)
 
     def reset(self) -> None:
         """Make ready for the next job: the same file if nobody else has it, else a new one."""
         self._punched = 0
-        size = self._size_if_alone()
-        if size is None:
+        if not self._is_alone():
             self._renew()
-        elif size:
+        elif self._touched:
+            self._empty()
+
+    def _empty(self) -> None:
+        """Make it an empty file again, if it is where it was; else a new one."""
+        try:
+            named = os.lstat(self.path)
+        except OSError:
+            return self._renew()
+        if named.st_nlink != 1 or (named.st_ino, named.st_dev) != self._identity:
+            return self._renew()  # given away, or moved by the job: it has another name now, or none
+        self._emptied_at = named.st_ctime_ns
+        if named.st_size:
+            self._emptied_at = -1  # not known: looked at after the next job
             os.ftruncate(self._descriptor, 0)
             # ext4 sends a file that was truncated to nothing to the disk when it is next closed, and truncating it
             # again then waits for that. Any close does: this one, with nothing in the file.
             os.close(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
 
-    def _size_if_alone(self) -> int | None:
-        """The size of our file, if nobody else has it and it is where it was; else None."""
+    def _is_alone(self) -> bool:
+        """Whether nobody else has the file open."""
         try:
             fcntl.fcntl(self._descriptor, _F_SETLEASE, fcntl.F_WRLCK)
             fcntl.fcntl(self._descriptor, _F_SETLEASE, fcntl.F_UNLCK)
-            named = os.lstat(self.path)
         except OSError:
-            return None
-        if named.st_nlink != 1 or (named.st_ino, named.st_dev) != self._identity:
-            return None  # given away, or moved by the job: it has another name now, or none
-        return named.st_size
+            return False
+        return True
 
     def given_away(self) -> None:
         """The pool has taken the file over: the next job gets a new one."""
@@ -120,9 +138,9 @@ class Stream:
             pass
 
 
-def finish(descriptor: int, limits: Limits | None) -> tuple[int, bytes | None]:
+def finish(descriptor: int, size: int, limits: Limits | None) -> tuple[int, bytes | None]:
     """See ``Stream.finish``: the same for the file of a worker that is dead. Without *limits* it was cut already."""
-    size = kept = os.fstat(descriptor).st_size
+    kept = size
     if limits is not None and size > limits.limit:
         kept = _cut(descriptor, size, limits)
     return size, (os.pread(descriptor, kept, 0) if kept else b"") if kept <= INLINE_OUTPUT else None

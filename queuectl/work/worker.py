@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 if sys.platform == "win32":
     raise ImportError("workers and what belongs to them need Linux or macOS")
 
+#: A run that is over by then is not named in the record: whoever ends what a dead worker left knows it by its mark.
+NOTE_AFTER = 0.005
 #: How often the size of the output is looked at: quickly while it grows, seldom while it does not.
 TRIM_FIRST, TRIM_BUSY, TRIM_IDLE = 0.25, 0.05, 2.0
 
@@ -268,12 +270,12 @@ class Worker:
         attempt = _Attempt(self, claim, ident, started_at)
         outcome = attempt.run(executor)
         reached("worker.collected")
-        self._job = self._job._replace(phase=ENDED, outcome=wire.pack_outcome(outcome))
+        packed = wire.pack_outcome(outcome)
         if self.setup.hooks or not is_ours(backoff[0]):
-            self._note(self._job)  # what is asked next may take this worker with it
+            self._note(self._job._replace(phase=ENDED, outcome=packed))  # what is asked next may take this worker with it
             reached("worker.ended")
         verdict, delay = self._policies.decide(claim, outcome, backoff)
-        self._job = self._job._replace(phase=DECIDED, verdict=verdict, delay=delay)
+        self._job = self._job._replace(phase=DECIDED, outcome=packed, verdict=verdict, delay=delay)
         self._note(self._job)
         reached("worker.decided")
         attempt.forget()
@@ -314,6 +316,7 @@ class _Attempt:
         self._told = False
         self._trim_every = TRIM_FIRST
         self._trim_at = now + TRIM_FIRST
+        self._note_at = now + NOTE_AFTER
         self._size = 0
 
     def run(self, recipe: list[Any]) -> Outcome:
@@ -383,8 +386,6 @@ class _Attempt:
         assert worker._job is not None
         reached("worker.spawned")
         worker._job = worker._job._replace(phase=RUNNING, ident=handle.ident)
-        worker._note(worker._job)
-        reached("worker.running")
         return handle
 
     def _begin(self, executor: Executor, run: Run) -> Handle:
@@ -424,7 +425,7 @@ class _Attempt:
             while True:
                 while worker._inbox:
                     self._obey(worker._inbox.pop(0), handle)
-                moments = [self._trim_at, deadline, self._kill_at]
+                moments = [self._note_at, self._trim_at, deadline, self._kill_at]
                 if self.why is None:
                     moments.append(worker.overstays_at)
                 worker._wait(min(moment for moment in moments if moment is not None) - time.monotonic())
@@ -433,6 +434,8 @@ class _Attempt:
                     return outcome
                 worker._hear()
                 now = time.monotonic()
+                if now >= self._note_at:
+                    self._note_leader()
                 if worker._terminated and self.why is None:
                     self._stop(handle, OutcomeKind.INTERRUPTED, False)
                 if now > worker.overstays_at:
@@ -447,6 +450,13 @@ class _Attempt:
                     self._look(now)
         finally:
             worker._poll.unregister(descriptor)
+
+    def _note_leader(self) -> None:
+        """Name the run in the record, once it is clear that it does not end at once."""
+        assert self.worker._job is not None
+        self._note_at = float("inf")
+        self.worker._note(self.worker._job)
+        reached("worker.running")
 
     def _obey(self, head: list[Any], handle: Handle) -> None:
         job = self.claim.job
