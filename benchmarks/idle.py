@@ -11,6 +11,8 @@ from benchmarks.pools import await_job, cpu_seconds, pss_mib, running, tree
 
 SETTLE = 2.0  # the start and the first job are not idling
 MORE = 8
+FIRST = 10_000  # jobs after which every cache is as full as it gets
+REST = 4.0  # seconds after the last short job in which the workers beyond --count go
 
 
 def idle(report: Report, seconds: float) -> float:
@@ -47,25 +49,30 @@ def work(place: Scratch, jobs: int) -> None:
 
 
 def flat(report: Report, jobs: int) -> None:
-    """Memory after some jobs, and after many more."""
+    """Memory after some jobs, and after many more; each time of the pool, its keeper and two workers alone."""
+    first = min(FIRST, jobs)
     with running(workers=2) as (place, pool):
-        work(place, min(2_000, jobs))
-        before = pss_mib(tree(pool.pid))
-        work(place, jobs)
-        after = pss_mib(tree(pool.pid))
-        report.add("memory after the first 2,000 jobs", before, "MiB PSS")
-        report.add(f"growth over the next {jobs:,}", after - before, "MiB PSS", at_most=2)
+        looks = []
+        for number in (first, jobs):
+            work(place, number)
+            time.sleep(REST)
+            pids = tree(pool.pid)
+            if len(pids) != 4:
+                raise SystemExit(f"idle: {len(pids)} processes rest, not a pool, its keeper and two workers")
+            looks.append(pss_mib(pids))
+        report.add(f"memory after the first {first:,} jobs", looks[0], "MiB PSS")
+        report.add(f"growth over the next {jobs:,}", looks[1] - looks[0], "MiB PSS", at_most=2)
 
 
 def main() -> int:
     """Exit with 1 if a bar was missed."""
     options = parser(__doc__ or "", rounds=1)
     options.add_argument("--seconds", type=float, default=20.0, help="how long to watch")
-    options.add_argument("--jobs", type=int, default=10_000, help="how many to run between two looks at the memory")
+    options.add_argument("--jobs", type=int, default=100_000, help="how many to run between two looks at the memory")
     asked = options.parse_args()
     report = Report("idle", "a pool and its workers: CPU and memory", asked)
     further(report, idle(report, 2.0 if asked.quick else asked.seconds))
-    flat(report, 50 if asked.quick else 100_000 if asked.full else asked.jobs)
+    flat(report, 50 if asked.quick else asked.jobs)
     return report.finish()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -12,13 +12,16 @@ from queuectl.api.errors import Conflict
 from queuectl.cli.render import emit_json, say, talks
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from io import FileIO
 
     from queuectl.api.storage import Storage
     from queuectl.cli import Program
 
 #: Lines are written in lots: one write each would be most of the time.
 LOT = 1 << 18
+#: After so many bytes a file is brought to the disk. What has piled up there by the end, a pool whose commit shares the
+#: file system would have to wait for.
+SYNCED = 1 << 23
 
 
 @click.command()
@@ -61,7 +64,7 @@ def to_file(storage: Storage, file: str) -> int:
     part = f"{file}.{os.getpid()}.part"
     try:
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0) as stream:
-            jobs = write(storage, stream)
+            jobs = write(storage, _Synced(stream))
             os.fsync(stream.fileno())
         os.rename(part, file)
     except BaseException:
@@ -71,7 +74,33 @@ def to_file(storage: Storage, file: str) -> int:
     return jobs
 
 
-def write(storage: Storage, stream: BinaryIO) -> int:
+class _Synced:
+    """A file that never has much that is not on the disk yet."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._unsynced = 0
+
+    def write(self, data: bytes) -> int:
+        written = self._file.write(data) or 0
+        self._unsynced += written
+        if self._unsynced >= SYNCED:
+            self._unsynced = 0
+            os.fsync(self._file.fileno())
+        return written
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+class Sink(Protocol):
+    """Where the lines go."""
+
+    def write(self, data: bytes, /) -> int: ...
+    def flush(self) -> None: ...
+
+
+def write(storage: Storage, stream: Sink) -> int:
     """Every line to *stream*; the number of jobs."""
     from queuectl.core.exportlines import encode
     from queuectl.core.moving import End, records
@@ -88,7 +117,7 @@ def write(storage: Storage, stream: BinaryIO) -> int:
     return jobs
 
 
-def _write_all(stream: BinaryIO, data: bytearray) -> None:
+def _write_all(stream: Sink, data: bytearray) -> None:
     left = bytes(data)
     while left:
         left = left[stream.write(left) :]

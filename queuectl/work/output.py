@@ -101,9 +101,11 @@ class Stream:
         try:
             named = os.lstat(self.path)
         except OSError:
-            return self._renew()
+            self._renew()
+            return
         if named.st_nlink != 1 or (named.st_ino, named.st_dev) != self._identity:
-            return self._renew()  # given away, or moved by the job: it has another name now, or none
+            self._renew()  # given away, or moved by the job: it has another name now, or none
+            return
         self._emptied_at = named.st_ctime_ns
         if named.st_size:
             self._emptied_at = -1  # not known: looked at after the next job

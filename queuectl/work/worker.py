@@ -272,7 +272,9 @@ class Worker:
         reached("worker.collected")
         packed = wire.pack_outcome(outcome)
         if self.setup.hooks or not is_ours(backoff[0]):
-            self._note(self._job._replace(phase=ENDED, outcome=packed))  # what is asked next may take this worker with it
+            self._note(
+                self._job._replace(phase=ENDED, outcome=packed)
+            )  # what is asked next may take this worker with it
             reached("worker.ended")
         verdict, delay = self._policies.decide(claim, outcome, backoff)
         self._job = self._job._replace(phase=DECIDED, outcome=packed, verdict=verdict, delay=delay)

@@ -80,7 +80,7 @@ GROUPS = {
     "worker, without a job": Group("work", ("worker.listening", "worker.drafted", "worker.born", "worker.hi-sent")),
     "worker, at the start of a job": Group("work", ("worker.job-read",)),
     "worker, job started": Group("work", ("worker.started", "worker.spawned"), (KILL, TERM)),
-    "worker, job running": Group("work", ("worker.running", "worker.collected"), (KILL, TERM)),
+    "worker, job running": Group("lasting_work", ("worker.running", "worker.collected"), (KILL, TERM)),
     "worker, job ended": Group("work", ("worker.decided", "worker.done-sent", "worker.ack-read", "worker.files-reset")),
     "worker, while a plugin decides": Group("decided_by_a_plugin", ("worker.ended",)),
     "worker, adopted": Group("takeover", ("worker.adopt-read",), (KILL, TERM)),
@@ -122,6 +122,11 @@ class Story:
 
     def work(self) -> None:
         self.put(SHORT, LARGE, SHORT, RETRIED)
+        self.drain()
+
+    def lasting_work(self) -> None:
+        """Jobs that do not end at once, and so are named in the record."""
+        self.put(LONG, SHORT, LONG)
         self.drain()
 
     def short_work(self) -> None:
