@@ -67,7 +67,9 @@ def to_file(storage: Storage, file: str) -> int:
             jobs = write(storage, _Synced(stream))
             os.fsync(stream.fileno())
         os.rename(part, file)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename == part:
+            error.filename = file  # the draft's name would tell nobody anything
         if os.path.exists(part):
             os.unlink(part)
         raise
