@@ -96,7 +96,7 @@ class Workbench:
 
     def _running(self, command: Any, begin: Callable[[Run], Handle | None], run: dict[str, Any]) -> Running | None:
         run.setdefault("own_env", self.mark())
-        paths = [self.folder / f"{self._count}.{name}" for name in ("out", "err")]
+        paths = [self.folder / f"{os.getpid()}.{self._count}.{name}" for name in ("out", "err")]
         files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) for path in paths]
         try:
             handle = begin(make_run(command, *files, log=self.log.append, **run))
