@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.harness import ROOT, Row, table
 
-NOT_BENCHMARKS = {"__init__", "__main__", "harness", "pools", "stores"}
+NOT_BENCHMARKS = {"__init__", "__main__", "floor", "harness", "pools", "stores"}
 #: Seconds for one of them: all of them together take about twenty minutes.
 LIMIT, FULL_LIMIT = 900, 7200
 

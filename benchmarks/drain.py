@@ -6,6 +6,8 @@ clock, record, lease, attempt row, output files, full durability.
 Two clocks. *Wall*: the whole of ``worker start --until-empty``, start and end of the pool included, against the whole
 of ``xargs -P2 -n1 sh -c``, which starts as many processes and remembers nothing. *Span*: from a first to a last job
 that note when they ran, against the queues, whose workers may have started by then.
+
+With the *floor*: what is left when two Python processes do nothing but start and end the jobs.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from benchmarks import floor
 from benchmarks.harness import Report, Scratch, Spread, interleave, must, parser, ratio, scratch
 from benchmarks.peers.peer import Broken, Peer, Stage, span
 from benchmarks.peers.programs import LineReader, xargs
@@ -112,6 +115,7 @@ def work(report: Report, stage: Stage, troupe: Troupe, name: str, jobs: int, rou
     ours = {workers: Ours(workers, line, jobs) for workers in (2, 4)}
     cases: dict[str, Callable[[], float]] = {f"{workers} workers": case for workers, case in ours.items()}
     cases |= {f"xargs -P{n}": partial(reader_case, xargs(n), line, jobs) for n in (2, 4)}
+    cases |= {rung: partial(floor.backlog, rung, line, jobs) for rung in floor.BACKLOG}
     for peer in troupe.ready.values():
         if peer.name not in cases:
             count = sized(peer, stage, line, jobs)
@@ -141,6 +145,9 @@ def judge(report: Report, troupe: Troupe, name: str, times: dict[str, list[float
     else:
         report.add("echo: 2 workers / xargs -P2", ratio(times, "xargs -P2", "2 workers"), "×", at_least=0.85)
         report.add("echo: 4 workers / xargs -P2", ratio(times, "xargs -P2", "4 workers"), "×")
+    for rung in floor.BACKLOG:
+        report.add(f"{name}: {rung} / xargs -P2", ratio(times, "xargs -P2", rung), "×")
+    report.add(f"{name}: 2 workers / {rung}", ratio(times, rung, "2 workers"), "×")
     for case, seconds in sorted(times.items(), key=lambda item: Spread.of(item[1]).median):
         report.add(f"{name}: {case}", Spread.of([1 / each for each in seconds]), "jobs/s")
 

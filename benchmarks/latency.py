@@ -4,6 +4,8 @@ The job is a shell line that writes to a named pipe; whoever put it, asleep in a
 monotonic clock. So the start of the shell is part of the figure, and a job that starts before the put has returned
 counts as zero, never as less. Ours, and the Python queues', put in the process that waits; task-spooler and nq are
 told by a command of their own, as their users tell them.
+
+With the *floor*: what is left when only the steps that every start of ours needs are done.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import statistics
 import sys
 import time
 
+from benchmarks import floor
 from benchmarks.harness import Report, Spread, parser, scratch
 from benchmarks.peers.peer import Broken, Stage
 from benchmarks.peers.troupe import call
@@ -41,6 +44,11 @@ def ours(jobs: int) -> list[float]:
     return waits
 
 
+def over(above: list[float], below: list[float]) -> Spread:
+    """The ratios of each round's medians."""
+    return Spread.of([mine / other for mine, other in zip(above, below, strict=False)])
+
+
 def main() -> int:
     """Exit with 1 if a bar was missed."""
     options = parser(__doc__ or "", rounds=2)
@@ -53,6 +61,8 @@ def main() -> int:
         waits: dict[str, list[list[float]]] = {"ours": []}
         for number in range(rounds):
             waits["ours"].append(ours(jobs))
+            for rung in floor.START:
+                waits.setdefault(rung, []).append(floor.starts(rung, jobs))
             for peer in troupe.ready.values():
                 try:
                     with scratch() as place:
@@ -68,8 +78,10 @@ def main() -> int:
     report.add("start of a job, median", Spread.of(medians["ours"]), "ms", at_most=5)
     report.add("start of a job, p99", statistics.quantiles(everything, n=100)[98], "ms", at_most=20)
     if (spooler := medians.get("task-spooler")) is not None:
-        times = [mine / other for mine, other in zip(medians["ours"], spooler, strict=False)]
-        report.add("median / task-spooler's", Spread.of(times), "×", at_most=1.5)
+        report.add("median / task-spooler's", over(medians["ours"], spooler), "×", at_most=1.5)
+        for rung in floor.START:
+            report.add(f"{rung} / task-spooler's", over(medians[rung], spooler), "×")
+    report.add(f"median / {rung}", over(medians["ours"], medians[rung]), "×")
     for name, each in medians.items():
         if name != "ours":
             report.add(f"{name}, median", Spread.of(each), "ms")
