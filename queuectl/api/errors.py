@@ -100,6 +100,12 @@ class ConfigError(QueueCTLError):
     exit_code = 78
 
 
+class SystemRefused(QueueCTLError):
+    """The system does not allow it: the output cannot be written, or the address cannot be had."""
+
+    exit_code = 74
+
+
 class WaitTimeout(QueueCTLError):
     """The wait timed out."""
 

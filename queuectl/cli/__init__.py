@@ -165,14 +165,15 @@ def _explain(error: BaseException, whose_fault: str) -> int:
     """Say what went wrong in one sentence; the exit code."""
     import click
 
-    from queuectl.api.errors import QueueCTLError
+    from queuectl.api.errors import QueueCTLError, SystemRefused
 
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return 2
     if isinstance(error, click.UsageError):
-        path = error.ctx.command_path if error.ctx is not None else "queuectl"
-        return _fail(f"{error.format_message().rstrip('.')} (see '{path} -h')", error.exit_code)
+        # click's parser does not say whose option wants an argument: better no advice than a wrong one
+        advice = f" (see '{error.ctx.command_path} -h')" if error.ctx is not None else ""
+        return _fail(f"{_in_one_line(error.format_message())}{advice}", error.exit_code)
     if isinstance(error, click.ClickException):
         return _fail(error.format_message(), error.exit_code)
     if isinstance(error, QueueCTLError):
@@ -186,11 +187,19 @@ def _explain(error: BaseException, whose_fault: str) -> int:
         return code if isinstance(code, int) else 0 if code is None else _fail(str(code), 1)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}", 1)
+        return _fail(f"{where}{error.strerror or error}", SystemRefused.exit_code)
     if isinstance(error, MemoryError):
         return _fail("there is not enough memory for this", QueueCTLError.exit_code)
     kind = type(error).__name__
     return _fail(f"{whose_fault}: {kind}: {error} (QUEUECTL_DEBUG=1 shows where)", QueueCTLError.exit_code)
+
+
+def _in_one_line(message: str) -> str:
+    """What click says, as one sentence: it lists choices on lines of their own, and calls a whole number a range."""
+    said = " ".join(message.split()).rstrip(".")
+    return said.replace("is not a valid integer range", "is not a whole number").replace(
+        "is not a valid integer", "is not a whole number"
+    )
 
 
 def _fail(message: str, code: int) -> int:

@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from waitress.server import create_server  # type: ignore[import-untyped]
 from werkzeug.exceptions import Forbidden
 
-from queuectl.api.errors import BadInput, QueueCTLError
+from queuectl.api.errors import BadInput, QueueCTLError, SystemRefused
 from queuectl.web import probes
 from queuectl.web.gate import Gate, HostGate, hosts_of, is_loopback
 from queuectl.web.problems import status_of
@@ -44,7 +44,7 @@ class Probe:
             )  # fmt: skip
         except OSError as error:
             why = (error.strerror or str(error)).lower()
-            raise QueueCTLError(f"--probe: cannot listen at {address}: {why}") from error
+            raise SystemRefused(f"--probe: cannot listen at {address}: {why}") from error
         self.port = int(self._server.effective_port)
         flask.wsgi_app = HostGate(flask.wsgi_app, hosts_of(host, self.port, gethostname(), ()))  # type: ignore[method-assign]
         self._thread = threading.Thread(target=self._server.run, name="probe", daemon=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from waitress.server import create_server  # type: ignore[import-untyped]
 
-from queuectl.api.errors import BadInput, QueueCTLError
+from queuectl.api.errors import BadInput, SystemRefused
 from queuectl.web.gate import Gate, hosts_of, is_loopback
 from queuectl.web.site import create_site
 from queuectl.web.visitors import read_tokens
@@ -68,7 +68,7 @@ class Server:
                 clear_untrusted_proxy_headers=True,
             )
         except OSError as error:
-            raise QueueCTLError(
+            raise SystemRefused(
                 f"cannot listen at {host} port {port}: {(error.strerror or str(error)).lower()}"
             ) from error
         self.port = int(self._server.effective_port) if hasattr(self._server, "effective_port") else port

@@ -108,7 +108,7 @@ def test_a_full_disk_behind_stdout_is_told(cli: Cli) -> None:
     with open("/dev/full", "wb") as full:
         process = cli.popen("list", stdout=full, stderr=subprocess.PIPE)
         said = process.communicate(timeout=30)[1].decode()
-    assert process.returncode == 1
+    assert process.returncode == 74
     assert said.startswith("queuectl: ")
     assert "space" in said
     assert "Traceback" not in said

@@ -81,7 +81,7 @@ def test_below_a_prefix(driver: Driver) -> None:
 
 def test_a_port_that_is_taken_is_said_in_a_sentence(driver: Driver, dashboard: Dashboard) -> None:
     port = dashboard.url.rpartition(":")[2]
-    done = driver.run("dashboard", "--port", port, code=70)
+    done = driver.run("dashboard", "--port", port, code=74)
     assert "cannot listen" in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
