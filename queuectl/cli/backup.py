@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from queuectl.cli.render import emit_json, say, talks
+from queuectl.cli.targets import check_place
 
 if TYPE_CHECKING:
     from queuectl.cli import Program
@@ -27,6 +28,7 @@ def command(program: Program, file: str, as_json: bool) -> None:
     The copy is of one moment, checked, and can be used like the original; long output lies beside it in FILE.d. It
     overwrites nothing, and appears whole or not at all. Never copy a database that is in use with cp.
     """
+    check_place(file)
     program.app.storage.backup(file)
     size = os.stat(file).st_size
     if as_json:

@@ -8,6 +8,7 @@ import click
 
 from queuectl.api.errors import WrongState
 from queuectl.api.model import State
+from queuectl.cli.list import how_many
 from queuectl.cli.removing import confirm, jobs, removing, report
 from queuectl.cli.render import emit_json_array, say, table
 
@@ -30,18 +31,18 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--queue", "-q", "queues", multiple=True, metavar="NAME", help="Only these queues.")
-@click.option("--limit", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), show_default="50", help="At most so many.")
 @click.option("--all", "everything", is_flag=True, help="All of them, however many.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of jobs.")
 @click.pass_obj
-def list_(program: Program, queues: tuple[str, ...], limit: int, everything: bool, as_json: bool) -> None:
+def list_(program: Program, queues: tuple[str, ...], limit: int | None, everything: bool, as_json: bool) -> None:
     """List dead jobs, the latest first.
 
     \b
       queuectl dlq list
       queuectl dlq list --queue mail --json
     """
-    found = program.queue.find(states=[State.DEAD], queues=queues or None, limit=None if everything else limit)
+    found = program.queue.find(states=[State.DEAD], queues=queues or None, limit=how_many(limit, everything))
     if as_json:
         from queuectl.core.shapes import job_shape
 

@@ -10,6 +10,7 @@ import click
 
 from queuectl.api.errors import Conflict
 from queuectl.cli.render import emit_json, say, talks
+from queuectl.cli.targets import check_place
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -42,6 +43,8 @@ def command(program: Program, file: str | None, as_json: bool) -> None:
     """
     if file is None and as_json:
         raise click.UsageError("the export itself goes to stdout: --json goes with a FILE")
+    if file is not None:
+        check_place(file)
     storage = program.app.storage
     if program.queue.is_served():
         say("workers are running: what they change meanwhile is exported as it is when its turn comes")

@@ -54,6 +54,8 @@ def _from_file(program: Program, file: str) -> Arrival:
         if sys.stdin is None:
             raise BadInput("stdin is closed")
         return take(program, sys.stdin.buffer, "stdin")
+    if not file:
+        raise BadInput("the name of the FILE is empty")
     try:
         stream = open(file, "rb")  # noqa: SIM115 - closed below
     except OSError as error:
@@ -81,9 +83,12 @@ def take(program: Program, stream: BinaryIO, name: str) -> Arrival:
                 raise BadInput("an export begins with another line; is the beginning missing?")
             arrival.add(record)
         except BadInput as error:
-            if number > 1:
-                arrival.flush()
+            if number == 1:
+                raise BadInput(f"{name}, line 1: {error}; nothing was imported") from None
+            arrival.flush()
             raise BadInput(f"{name}, line {number}: {error}; what stands before it was imported") from None
+    if number == 0:
+        raise BadInput(f"{name} is empty: an export has a first and a last line, even one of no jobs")
     arrival.flush()
     if not arrival.ended:
         raise BadInput(

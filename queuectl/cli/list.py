@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only jobs with one of these tags.")
 @click.option("--since", metavar="WHEN", help="Only jobs enqueued since: 2h, 08:00, 2026-12-01 …")
 @click.option("--grep", "text", metavar="TEXT", help="Only jobs whose command has TEXT in it.")
-@click.option("--limit", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), show_default="50", help="At most so many.")
 @click.option("--all", "everything", is_flag=True, help="All of them, however many.")
 @click.option("--ids", is_flag=True, help="Print ids alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of jobs.")
@@ -37,7 +37,7 @@ def command(
     tags: tuple[str, ...],
     since: str | None,
     text: str | None,
-    limit: int,
+    limit: int | None,
     everything: bool,
     ids: bool,
     as_json: bool,
@@ -55,6 +55,9 @@ def command(
 
     With --state, state by state: ended jobs by when they ended, waiting ones in the order they will run.
     """
+    if ids and as_json:
+        raise click.UsageError("--ids and --json exclude each other: the objects of --json have the ids in them")
+    most = how_many(limit, everything)
     asked = filters.parse(" ".join(words))
     where = asked.where
     asked = asked._replace(
@@ -66,7 +69,7 @@ def command(
             text=text or where.text,
         )
     )
-    found = asked.all(program.app.storage, None if everything else limit, 1000 if everything else min(limit, 1000))
+    found = asked.all(program.app.storage, most, min(most or 1000, 1000))
     if as_json:
         from queuectl.core.shapes import job_shape
 
@@ -77,8 +80,15 @@ def command(
     else:
         jobs = list(found)
         show_jobs(jobs)
-        if len(jobs) == limit and not everything and is_terminal():
-            say(f"the first {limit}; --limit N or --all shows more")
+        if len(jobs) == most and is_terminal():
+            say(f"the first {most}; --limit N or --all shows more")
+
+
+def how_many(limit: int | None, everything: bool) -> int | None:
+    """How many jobs to list at most; None: all of them."""
+    if everything and limit is not None:
+        raise click.UsageError("--all and --limit exclude each other")
+    return None if everything else limit or 50
 
 
 def show_jobs(jobs: Sequence[Job]) -> None:

@@ -24,13 +24,20 @@ if TYPE_CHECKING:
 @click.argument("id", metavar="ID")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the attempt has ended.")
 @click.option("--lines", "-n", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of each stream.")
-@click.option("--stdout", "only", flag_value="stdout", default=None, help="Only what went to stdout.")
-@click.option("--stderr", "only", flag_value="stderr", help="Only what went to stderr.")
+@click.option("--stdout", "only_stdout", is_flag=True, help="Only what went to stdout.")
+@click.option("--stderr", "only_stderr", is_flag=True, help="Only what went to stderr.")
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Of this attempt (default: the latest).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with both streams as text.")
 @click.pass_obj
 def command(
-    program: Program, id: str, follow: bool, lines: int | None, only: str | None, attempt: int | None, as_json: bool
+    program: Program,
+    id: str,
+    follow: bool,
+    lines: int | None,
+    only_stdout: bool,
+    only_stderr: bool,
+    attempt: int | None,
+    as_json: bool,
 ) -> None:
     """Print what a job wrote.
 
@@ -44,11 +51,13 @@ def command(
     """
     from queuectl.core import outputs
 
+    if only_stdout and only_stderr:
+        raise click.UsageError("--stdout and --stderr exclude each other: without either both are printed")
     queue = program.queue
     found = queue.resolve(id)
     job = queue.get(found)
     which = _which(job, attempt, follow)
-    streams = (only,) if only else outputs.STREAMS
+    streams = ("stdout",) if only_stdout else ("stderr",) if only_stderr else outputs.STREAMS
     if which == 0:
         pieces: Iterator[tuple[str, bytes]] = iter(())
         if not as_json:

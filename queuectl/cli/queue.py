@@ -93,7 +93,7 @@ def set_(program: Program, name: str, concurrency: str, as_json: bool) -> None:
     elif concurrency.isascii() and concurrency.isdigit() and len(concurrency) < 10:
         limit = int(concurrency)
     else:
-        raise BadInput(f"--concurrency takes a whole number or none, not {concurrency!r}")
+        raise BadInput(f"--concurrency takes a whole number below a thousand million, or none; not {concurrency!r}")
     _say_if_new(program, name)
     program.queue.limit(name, limit)
     _report(program, name, f"limited to {limit} at once" if limit is not None else "without a limit", as_json)

@@ -69,10 +69,17 @@ def start(
     """
     if sys.platform == "win32":
         raise QueueCTLError("worker start needs Linux or macOS: on Windows, run the workers in WSL or on another host")
+    from queuectl.core.times import parse_duration
     from queuectl.work.control import LOG_VARIABLE
     from queuectl.work.logfile import NAME, LogFile
 
     config = program.app.config.worker
+    served = _queues(queues) if queues is not None else (dict.fromkeys(config.queues) or None)
+    drain_limit = parse_duration(drain, "--drain") if drain is not None else config.drain
+    if probe is not None:
+        from queuectl.web.probing import address_of
+
+        address_of(probe)  # before a process is started for nothing
     if detach:
         from queuectl.work.control import detach as start_detached
 
@@ -85,18 +92,16 @@ def start(
     from queuectl.work.keeperlink import KeeperLink
 
     keeper = KeeperLink()  # it gets ready while this process does
-    from queuectl.core.times import parse_duration
     from queuectl.work.pool import Options, Pool
 
     log_path = os.environ.get(LOG_VARIABLE)
     log = _log if log_path is None else _log_with_time
-    served = _queues(queues) if queues is not None else (dict.fromkeys(config.queues) or None)
     options = Options(
         workers=count or config.count,
         queues=served,
         until_empty=until_empty,
         max_jobs=max_jobs,
-        drain=parse_duration(drain) if drain is not None else config.drain,
+        drain=drain_limit,
         lease=program.app.lease,
         heartbeat=config.heartbeat,
         verbose=verbose,
@@ -125,14 +130,17 @@ def _probe(program: Program, address: str, pool: Any, answering: list[Any]) -> s
 
 def _queues(text: str) -> Mapping[str, int | None]:
     """``a,b:2`` as names and ceilings."""
+    from queuectl.core.specs import check_queue
+
     served: dict[str, int | None] = {}
     for part in text.split(","):
-        name, colon, ceiling = part.strip().partition(":")
+        word = part.strip()
+        name, colon, ceiling = word.rpartition(":") if ":" in word else (word, "", "")  # a name may have colons in it
         if not name:
             raise BadInput(f"--queues {text!r}: a name is empty; expected NAME or NAME:N, separated by commas")
         if colon and not (ceiling.isascii() and ceiling.isdigit() and 0 < int(ceiling) <= MOST_WORKERS):
             raise BadInput(f"--queues {text!r}: {ceiling!r} is not a number from 1 to {MOST_WORKERS}")
-        served[name] = int(ceiling) if colon else None
+        served[check_queue(name)] = int(ceiling) if colon else None
     return served
 
 
@@ -184,12 +192,12 @@ def _ready(options: Any, pool: str, log: Callable[[str], None], probe: Callable[
 
 
 @command.command("stop")
-@click.option("--now", "how", flag_value="now", help="End running jobs politely; they are run again later.")
-@click.option("--kill", "how", flag_value="kill", help="End running jobs by force; they are run again later.")
+@click.option("--now", is_flag=True, help="End running jobs politely; they are run again later.")
+@click.option("--kill", is_flag=True, help="End running jobs by force; they are run again later.")
 @click.option("--timeout", metavar="DURATION", help="Stop waiting after so long (exit code 124).")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of the pools that were stopped.")
 @click.pass_obj
-def stop(program: Program, how: str | None, timeout: str | None, as_json: bool) -> None:
+def stop(program: Program, now: bool, kill: bool, timeout: str | None, as_json: bool) -> None:
     """Stop every pool of this storage on this host, from any terminal, and wait until they are gone.
 
     \b
@@ -203,7 +211,10 @@ def stop(program: Program, how: str | None, timeout: str | None, as_json: bool) 
     from queuectl.core.times import parse_duration
     from queuectl.work.control import await_end, signal_pool
 
-    seconds = parse_duration(timeout) if timeout is not None else None
+    if now and kill:
+        raise click.UsageError("--now and --kill exclude each other: one ends jobs politely, the other by force")
+    how = "now" if now else "kill" if kill else None
+    seconds = parse_duration(timeout, "--timeout") if timeout is not None else None
     pools = [pool for pool in list_pools(program.app.run_dir) if pool.alive]
     stopped = []
     for pool in pools:
@@ -241,7 +252,7 @@ def restart(program: Program, timeout: str, as_json: bool) -> None:
     from queuectl.core.times import parse_duration
     from queuectl.work.control import await_restart, signal_pool
 
-    seconds = parse_duration(timeout)
+    seconds = parse_duration(timeout, "--timeout")
     run_dir = program.app.run_dir
     pools = [pool for pool in list_pools(run_dir) if pool.alive]
     asked = []

@@ -193,7 +193,7 @@ def _workers(scene: Scene) -> Iterator[Finding]:
     if due and not scene.alive and not elsewhere:
         yield Finding(
             "warning",
-            f"{_many(due, 'job is', 'jobs are')} due, and nobody is there to run them",
+            f"{_many(due, 'job is', 'jobs are')} due, and nobody is there to run {'it' if due == 1 else 'them'}",
             "queuectl worker start",
             "workers",
         )

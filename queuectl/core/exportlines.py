@@ -61,6 +61,10 @@ def decode(line: str | bytes) -> Record:
     """The record of a line; BadInput says what is wrong with it. Keys that are not known are ignored."""
     try:
         data = json.loads(line)
+    except UnicodeDecodeError:
+        raise BadInput("this is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise BadInput(f"this is not JSON: {error.msg.lower()} at column {error.colno}") from None
     except (ValueError, RecursionError) as error:
         raise BadInput(f"this is not JSON: {error}") from None
     if not isinstance(data, dict):

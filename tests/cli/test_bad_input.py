@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from commandline import Cli
 
+from queuectl.cli import main
+
 AS_ROOT = hasattr(os, "getuid") and os.getuid() == 0
 
 
@@ -101,6 +103,67 @@ def test_bad_words_to_other_commands_are_refused(cli: Cli, words: list[str]) -> 
     if "1" in words:
         cli.ok("enqueue", "--", "true")
     cli.refused(*words, code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["list", "--ids", "--json"], "--ids and --json exclude each other"),
+        (["list", "--all", "--limit", "5"], "--all and --limit exclude each other"),
+        (["dlq", "list", "--all", "--limit", "5"], "--all and --limit exclude each other"),
+        (["logs", "1", "--stdout", "--stderr"], "--stdout and --stderr exclude each other"),
+        (["worker", "stop", "--now", "--kill"], "--now and --kill exclude each other"),
+        (["worker", "stop", "--timeout", "x"], "--timeout 'x' is not a duration"),
+        (["worker", "restart", "--timeout", "x"], "--timeout 'x' is not a duration"),
+        (["worker", "start", "--drain", "x"], "--drain 'x' is not a duration"),
+        (["worker", "start", "--queues", "a b"], "queue 'a b' must be a name"),
+        (["worker", "start", "--detach", "--queues", "a b"], "queue 'a b' must be a name"),
+        (["worker", "start", "--probe", "x"], "--probe takes HOST:PORT"),
+        (["list", "--limit", "x"], "'x' is not a whole number (see 'queuectl list -h')"),
+        (["enqueue", "--priority", "x", "--", "true"], "'x' is not a whole number"),
+        (["completion"], "Missing argument 'SHELL'. Choose from: bash, zsh, fish (see 'queuectl completion -h')"),
+        (["plugins", "new", "x"], "Missing option '--kind'. Choose from: storage, "),
+        (["queue", "pause", "--reason"], "Option '--reason' requires an argument"),
+        (["queue", "set", "x", "--concurrency", "9" * 12], "below a thousand million"),
+        (["export", ""], "the name of the FILE is empty"),
+        (["export", "no/such/x"], "no/such/x cannot be made: there is no folder "),
+        (["backup", ""], "the name of the FILE is empty"),
+        (["backup", "no/such/x"], "no/such/x cannot be made: there is no folder "),
+        (["import", ""], "the name of the FILE is empty"),
+        (["import", os.devnull], "is empty: an export has a first and a last line"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_what_is_wrong_is_said_in_one_sentence(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = main(["--db", str(tmp_path / "q.db"), *words])
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err.startswith("queuectl: ")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dear diary", "expecting value at column 1"),
+        ("\xff", "this is not UTF-8"),
+        ("{}", "is not a line of an export"),
+    ],
+    ids=["words", "bytes", "another object"],
+)
+def test_a_file_that_is_no_export_is_refused_whole(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x").write_bytes(text.encode("latin-1"))
+    assert main(["--db", str(tmp_path / "q.db"), "import", str(tmp_path / "x")]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "line 1" in err
+    assert err.endswith("; nothing was imported\n")
 
 
 def test_an_attempt_that_was_not_is_3(cli: Cli) -> None:
