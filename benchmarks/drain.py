@@ -7,7 +7,7 @@ Two clocks. *Wall*: the whole of ``worker start --until-empty``, start and end o
 of ``xargs -P2 -n1 sh -c``, which starts as many processes and remembers nothing. *Span*: from a first to a last job
 that note when they ran, against the queues, whose workers may have started by then.
 
-With the *floor*: what is left when two Python processes do nothing but start and end the jobs.
+With the *floor*: what is left when Python processes do nothing but the steps that every job of ours needs.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def judge(report: Report, troupe: Troupe, name: str, times: dict[str, list[float
         report.add("echo: 4 workers / xargs -P2", ratio(times, "xargs -P2", "4 workers"), "×")
     for rung in floor.BACKLOG:
         report.add(f"{name}: {rung} / xargs -P2", ratio(times, "xargs -P2", rung), "×")
-    report.add(f"{name}: 2 workers / {rung}", ratio(times, rung, "2 workers"), "×")
+        report.add(f"{name}: 2 workers / {rung}", ratio(times, rung, "2 workers"), "×")
     for case, seconds in sorted(times.items(), key=lambda item: Spread.of(item[1]).median):
         report.add(f"{name}: {case}", Spread.of([1 / each for each in seconds]), "jobs/s")
 

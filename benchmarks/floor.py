@@ -1,9 +1,9 @@
 """The floor: what no program can go below that is written as ours is, by the steps that every job needs.
 
 As ours: workers are Python processes, a job has a session of its own and its output is kept in files, a claim is
-committed before the job begins. Each step is done here by hand, in programs of a page (``floors/``), with no queue, no
-attempt and no hook around it. Between a *rung* and the next lies what the added steps cost; between the last rung and
-ours what could be gained at most.
+committed before the job begins. Each step is done here by hand, in programs of a page (``floors/``), with no limits,
+hooks, leases, retries, or anybody to tell. Between a *rung* and the next lies what the added steps cost; between the
+last rung and ours what could be gained at most.
 """
 
 from __future__ import annotations
@@ -25,35 +25,79 @@ from benchmarks.harness import scratch
 from queuectl.api.commandlines import plain_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from benchmarks.harness import Scratch
 
-PROGRAMS = Path(__file__).parent / "floors"
+POOL, WORKER = (Path(__file__).parent / "floors" / name for name in ("pool.py", "worker.py"))
 IDLE = 0.05  # seconds between two jobs
 
+COMMITTED = "floor: with a pool that commits"
 #: Rungs of a backlog, as the worker's program knows them.
-BACKLOG = {"floor: only started": "only-started", "floor: with session and output": "kept"}
+BACKLOG = {"floor: only started": "only-started", "floor: with session and output": "kept", COMMITTED: ""}
 
 
 def backlog(rung: str, line: str, jobs: int) -> float:
-    """Wall seconds a job of two processes that know what to do, from their start to their end."""
+    """Wall seconds a job of two workers, from the start of their processes to the end."""
     argv = plain_words(line) or ("/bin/sh", "-c", line)
     with scratch() as place:
-        command = [sys.executable, str(PROGRAMS / "worker.py"), "backlog", str(place.path)]
-        begin = time.perf_counter()
-        workers = [
-            subprocess.Popen([*command, str(share), BACKLOG[rung], *argv], env=place.env, stdout=subprocess.PIPE)
-            for share in (jobs // 2, jobs - jobs // 2)
-        ]
-        said = [worker.communicate()[0] for worker in workers]
-        wall = time.perf_counter() - begin
-    if any(worker.returncode for worker in workers):
-        raise SystemExit("floor: a worker failed; the time means nothing")
-    printed = sum(map(int, said))
-    if BACKLOG[rung] == "kept" and "echo" in line and printed != jobs * len("hello\n"):
+        if rung == COMMITTED:
+            wall, printed = _committed(place, argv, jobs)
+        else:
+            wall, printed = _known(place, BACKLOG[rung], argv, jobs)
+    if BACKLOG[rung] != "only-started" and "echo" in line and printed != jobs * len("hello\n"):
         raise SystemExit(f"floor: {printed} bytes came back of {jobs} jobs; the time means nothing")
     return wall / jobs
+
+
+def _known(place: Scratch, kind: str, argv: Sequence[str], jobs: int) -> tuple[float, int]:
+    """Workers that know what to do: seconds, and how many bytes their jobs printed."""
+    command = [sys.executable, str(WORKER), "backlog", str(place.path)]
+    begin = time.perf_counter()
+    workers = [
+        subprocess.Popen([*command, str(share), kind, *argv], env=place.env, stdout=subprocess.PIPE)
+        for share in (jobs // 2, jobs - jobs // 2)
+    ]
+    said = [worker.communicate()[0] for worker in workers]
+    wall = time.perf_counter() - begin
+    if any(worker.returncode for worker in workers):
+        raise SystemExit("floor: a worker failed; the time means nothing")
+    return wall, sum(map(int, said))
+
+
+def _committed(place: Scratch, argv: Sequence[str], jobs: int) -> tuple[float, int]:
+    """A pool claims from a database, tells two workers, and stores what they answer."""
+    path = place.path / "floor.db"
+    with contextlib.closing(_database(path)) as connection:
+        with connection:
+            connection.executemany("INSERT INTO job (state, command) VALUES (0, ?)", [("\t".join(argv),)] * jobs)
+        pairs = [socket.socketpair(), socket.socketpair()]
+        begin = time.perf_counter()
+        processes = [_worker(place, theirs, place.path / f"record{theirs.fileno()}") for _, theirs in pairs]
+        processes.append(_pool(place, ["backlog", str(path)], [ours for ours, _ in pairs]))
+        for end in (end for pair in pairs for end in pair):
+            end.close()
+        codes = [process.wait() for process in processes]
+        wall = time.perf_counter() - begin
+        ((ended, printed),) = connection.execute("SELECT count(*), total(length(output)) FROM attempt")
+    if any(codes) or ended != jobs:
+        raise SystemExit(f"floor: {ended} of {jobs} jobs ended; the time means nothing")
+    return wall, int(printed)
+
+
+def _worker(place: Scratch, channel: socket.socket, record: Path | None) -> subprocess.Popen[bytes]:
+    """A worker that is told its jobs."""
+    words = ["told", str(place.path), str(channel.fileno()), *([str(record)] if record else [])]
+    return subprocess.Popen([sys.executable, str(WORKER), *words], env=place.env, pass_fds=[channel.fileno()])
+
+
+def _pool(
+    place: Scratch, words: Sequence[str], ends: Sequence[socket.socket], database: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """A pool that has these ends of its workers and of whoever puts."""
+    fds = [end.fileno() for end in ends]
+    argv = [sys.executable, str(POOL), *words, *map(str, fds), *([str(database)] if database else [])]
+    return subprocess.Popen(argv, env=place.env, pass_fds=fds)
 
 
 # --- How soon a job starts --------------------------------------------------------------------
@@ -123,27 +167,22 @@ def _alone() -> Iterator[Put]:
 def _told(place: Scratch, rung: Rung) -> Iterator[Put]:
     """A pool and its worker, both asleep."""
     told, datagrams = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    to_worker, from_pool = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    database, record = place.path / "floor.db", place.path / "record"
-    connection = _database(database) if rung.stored else None
+    to_worker, from_pool = socket.socketpair()
+    database, record = (place.path / "floor.db", place.path / "record") if rung.stored else (None, None)
+    connection = _database(database) if database else None
 
     def put(line: str) -> float:
+        command = f"/bin/sh\t-c\t{line}"
         if connection is not None:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute("INSERT INTO job (state, command) VALUES (0, ?)", (line,))
+            connection.execute("INSERT INTO job (state, command) VALUES (0, ?)", (command,))
             connection.execute("COMMIT")
-        told.send(f"{line}\n".encode())
+        told.send(f"{command}\n".encode())
         return time.perf_counter()
 
-    pool = [str(PROGRAMS / "pool.py"), str(datagrams.fileno()), str(to_worker.fileno())]
-    worker = [str(PROGRAMS / "worker.py"), "told", str(place.path), str(from_pool.fileno())]
-    if rung.stored:
-        pool.append(str(database))
-        worker.append(str(record))
-    handed = [datagrams, to_worker], [from_pool]
     processes = [
-        subprocess.Popen([sys.executable, *words], env=place.env, pass_fds=[each.fileno() for each in ends])
-        for words, ends in zip((pool, worker), handed, strict=True)
+        _pool(place, ["starts"], [to_worker, datagrams], database),
+        _worker(place, from_pool, record),
     ]
     for end in (datagrams, to_worker, from_pool):
         end.close()
@@ -162,8 +201,9 @@ def _told(place: Scratch, rung: Rung) -> Iterator[Put]:
 
 
 def _database(path: Path) -> apsw.Connection:
-    """A database with a table of jobs, as durable as QueueCTL's."""
+    """An empty database of jobs, as durable as QueueCTL's."""
     connection = apsw.Connection(str(path))
     connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
     connection.execute("CREATE TABLE job (seq INTEGER PRIMARY KEY, state INTEGER NOT NULL, command TEXT NOT NULL)")
+    connection.execute("CREATE TABLE attempt (job INTEGER NOT NULL, output BLOB NOT NULL)")
     return connection

@@ -1,9 +1,10 @@
 """A worker that does only what every job needs, by hand: no queue, no record of what happened, no hooks.
 
     worker.py backlog FOLDER JOBS only-started|kept WORD…   so many times the command of these words
-    worker.py told FOLDER SOCKET [RECORD]                   each line that comes over that descriptor, in a shell
+    worker.py told FOLDER SOCKET [RECORD]                   each job that comes over that descriptor
 
-``backlog`` says at the end how many bytes its jobs printed. With a RECORD what is in hand is written there first.
+``backlog`` says at the end how many bytes its jobs printed. ``told`` gets the words of a command with tabs between, and
+answers with what it printed. With a RECORD what is in hand is written there first.
 """
 
 from __future__ import annotations
@@ -49,18 +50,18 @@ class Worker:
         self._outputs = Output(lane + ".out"), Output(lane + ".err")
         self._poller = select.poll()
 
-    def only_run(self, argv: list[str]) -> int:
+    def only_run(self, argv: list[str]) -> bytes:
         """The least: a process, started and waited for, in this session; what it prints is lost."""
         null = self._null
         onto = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
         _, status = os.waitpid(os.posix_spawn(argv[0], argv, self._env, file_actions=onto), 0)
         _must_be_well(status)
-        return 0
+        return b""
 
-    def run(self, argv: list[str]) -> int:
-        """A session of its own, output kept and read back, nothing left; how many bytes it printed."""
+    def run(self, argv: list[str]) -> bytes:
+        """A session of its own, output kept and read back, nothing left; what it printed."""
         self._finish(self._start(argv))
-        return sum(len(output.take()) for output in self._outputs)
+        return b"".join([output.take() for output in self._outputs])
 
     def _start(self, argv: list[str]) -> int:
         out, err = (output.open_for_job() for output in self._outputs)
@@ -97,11 +98,11 @@ def _must_be_well(status: int) -> None:
 def backlog(worker: Worker, jobs: int, kind: str, argv: list[str]) -> int:
     """The bytes that so many jobs have printed."""
     run = {"only-started": worker.only_run, "kept": worker.run}[kind]
-    return sum(run(argv) for _ in range(jobs))
+    return sum(len(run(argv)) for _ in range(jobs))
 
 
 def told(worker: Worker, channel: int, record: int | None) -> None:
-    """Until the other end is closed: asleep in poll, then the job of a line."""
+    """Until the other end is closed: asleep in poll, then a job."""
     poller = select.poll()
     poller.register(channel, select.POLLIN)
     while True:
@@ -111,7 +112,8 @@ def told(worker: Worker, channel: int, record: int | None) -> None:
             return
         if record is not None:
             os.pwrite(record, line, 0)
-        worker.run(["/bin/sh", "-c", line.decode().removesuffix("\n")])
+        printed = worker.run(line.decode().removesuffix("\n").split("\t"))
+        os.write(channel, printed + b"\n")
 
 
 def main(verb: str, folder: str, *words: str) -> None:
