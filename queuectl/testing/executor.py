@@ -32,6 +32,7 @@ import pytest
 from queuectl.api.errors import StartFailed
 from queuectl.api.executor import Executor
 from queuectl.api.model import Outcome, OutcomeKind
+from queuectl.testing.descriptors import await_closed, open_descriptors
 from queuectl.testing.workbench import Running, Signpost, Workbench, in_worker
 
 if sys.platform == "win32":
@@ -82,9 +83,6 @@ stay()
 #: Signals 32 and 33 belong to the C library: nobody can set them, and its posix_spawn hands them down ignored.
 C_LIBRARY = 1 << 31 | 1 << 32
 KINDS = ("child", "orphan", "setsid", "daemon", "deaf")
-
-#: Seconds after which nothing of a run may be open any more.
-FORGOTTEN_WITHIN = 10.0
 
 
 class ExecutorSuite:
@@ -468,13 +466,10 @@ class ExecutorSuite:
             tree.close()
 
         round()
-        before = len(os.listdir("/dev/fd"))
+        before = open_descriptors()
         for _ in range(5):
             round()
-        until = time.monotonic() + FORGOTTEN_WITHIN
-        while len(os.listdir("/dev/fd")) > before and time.monotonic() < until:
-            time.sleep(0.01)
-        assert len(os.listdir("/dev/fd")) <= before
+        await_closed(before)
 
     @in_worker
     def test_many_jobs_in_a_row(self, bench: Workbench) -> None:

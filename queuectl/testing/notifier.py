@@ -28,6 +28,7 @@ import pytest
 
 from queuectl.api.model import EVENT_KINDS, Event, Outcome, OutcomeKind, State
 from queuectl.api.notifier import Notifier
+from queuectl.testing.descriptors import FOLDER, await_closed, open_descriptors
 from queuectl.testing.fakes import FAILURE, NEW_YEAR, SUCCESS, make_event
 
 #: Texts that try to be more than text where they end up: in a line, a terminal, a page, a header, a shell.
@@ -62,10 +63,6 @@ def hostile_event(text: str) -> Event:
         env={"X": text},
         unique_key=text,
     )
-
-
-#: Seconds that whatever runs beside a test may take to hang up.
-CLOSED_WITHIN = 5.0
 
 
 class NotifierSuite:
@@ -157,16 +154,13 @@ class NotifierSuite:
     def test_no_descriptor_is_left_open(self, notifier: Notifier) -> None:
         """The courier lives for weeks. Soon after ``close`` nothing is open that was not before the first batch; a
         receiver that runs beside the test may take a moment to hang up."""
-        if not os.path.isdir("/proc/self/fd"):
-            pytest.skip("open descriptors can be counted on Linux only")
-        before = len(os.listdir("/proc/self/fd"))
+        if not os.path.isdir(FOLDER):
+            pytest.skip("open descriptors cannot be counted here")
+        before = open_descriptors()
         for number in range(20):
             notifier.notify([make_event(id=str(number))])
         notifier.close()
-        until = time.monotonic() + CLOSED_WITHIN
-        while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < until:
-            time.sleep(0.01)
-        assert len(os.listdir("/proc/self/fd")) <= before
+        await_closed(before)
 
     def test_events_are_left_alone(self, notifier: Notifier) -> None:
         """The same batch goes to the next notifier."""

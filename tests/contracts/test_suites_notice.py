@@ -252,7 +252,7 @@ def test_a_broken_executor_is_noticed(
     executor: type[Executor], test: str, arguments: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("queuectl.testing.workbench.Running.wait", _quick_wait)
-    monkeypatch.setattr("queuectl.testing.executor.FORGOTTEN_WITHIN", SHORT)
+    monkeypatch.setattr("queuectl.testing.descriptors.CLOSED_WITHIN", SHORT)
     with pytest.raises(pytest.fail.Exception):
         getattr(ExecutorSuite(), test)(open_executor=executor, tmp_path=tmp_path, **arguments)
 
@@ -424,7 +424,7 @@ BROKEN_NOTIFIERS: Sequence[tuple[type[Lines], str, Mapping[str, Any]]] = [
 def test_a_broken_notifier_is_noticed(
     notifier: type[Lines], test: str, arguments: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("queuectl.testing.notifier.CLOSED_WITHIN", SHORT)
+    monkeypatch.setattr("queuectl.testing.descriptors.CLOSED_WITHIN", SHORT)
     path = tmp_path / "lines"
 
     def delivered() -> list[str]:
