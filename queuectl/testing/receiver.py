@@ -37,10 +37,12 @@ class Receiver:
         self.requests: list[Request] = []
         self.connections = 0
         self._host = host
-        self._tls = tls
+        self._scheme = "http" if tls is None else "https"
         self._server = socket.socket(family, socket.SOCK_STREAM)
         self._server.bind((host, 0))
         self._server.listen(64)
+        if tls is not None:  # the key is agreed on with the first read, by whoever serves the connection
+            self._server = tls.wrap_socket(self._server, server_side=True, do_handshake_on_connect=False)
         self._open: set[socket.socket] = set()
         self._ended = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -51,8 +53,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}/hook?to=ops"
+        return f"{self._scheme}://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}/hook?to=ops"
 
     @property
     def documents(self) -> list[Any]:
@@ -70,25 +71,14 @@ class Receiver:
             each.close()
 
     def _accept(self) -> None:
-        while True:
+        while not self._ended.is_set():
             try:
                 line, _ = self._server.accept()
-            except OSError:
-                return
+            except OSError:  # it is closed, or who came has gone already
+                continue
             self.connections += 1
             self._open.add(line)
-            threading.Thread(target=self._greet, args=(line,), daemon=True).start()
-
-    def _greet(self, line: socket.socket) -> None:
-        """Agree on a key, where that is asked for; whoever does not go on has sent nothing."""
-        if self._tls is not None:
-            self._open.discard(line)
-            try:
-                line = self._tls.wrap_socket(line, server_side=True)
-            except OSError:
-                return
-            self._open.add(line)
-        self._serve(line)
+            threading.Thread(target=self._serve, args=(line,), daemon=True).start()
 
     def _serve(self, line: socket.socket) -> None:
         try:
