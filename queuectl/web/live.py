@@ -120,9 +120,10 @@ class Watcher:
                     wrote, sizes, told = sizes is not None, written, time.monotonic()
                 self._tell(jobs=jobs, workers=now != workers and workers is not None, output=wrote)
                 workers = now
-                with self._changed:
-                    self._looking = True
-                    self._changed.notify_all()
+                if not self._looking:
+                    with self._changed:
+                        self._looking = True
+                        self._changed.notify_all()
                 time.sleep(LOOK_SECONDS)
         finally:
             self._site.release()
