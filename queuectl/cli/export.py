@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Protocol
+from io import FileIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -13,8 +14,6 @@ from queuectl.cli.render import emit_json, say, talks
 from queuectl.cli.targets import check_place
 
 if TYPE_CHECKING:
-    from io import FileIO
-
     from queuectl.api.storage import Storage
     from queuectl.cli import Program
 
@@ -66,8 +65,8 @@ def to_file(storage: Storage, file: str) -> int:
         raise Conflict(f"{file} exists already; an export overwrites nothing")
     part = f"{file}.{os.getpid()}.part"
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0) as stream:
-            jobs = write(storage, _Synced(stream))
+        with _Synced(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            jobs = write(storage, stream)
             os.fsync(stream.fileno())
         os.rename(part, file)
     except BaseException as error:
@@ -79,33 +78,21 @@ def to_file(storage: Storage, file: str) -> int:
     return jobs
 
 
-class _Synced:
+class _Synced(FileIO):
     """A file that never has much that is not on the disk yet."""
 
-    def __init__(self, file: FileIO) -> None:
-        self._file = file
-        self._unsynced = 0
+    _unsynced = 0
 
-    def write(self, data: bytes) -> int:
-        written = self._file.write(data) or 0
+    def write(self, data: Any, /) -> int:
+        written = super().write(data)
         self._unsynced += written
         if self._unsynced >= SYNCED:
             self._unsynced = 0
-            os.fsync(self._file.fileno())
+            os.fsync(self.fileno())
         return written
 
-    def flush(self) -> None:
-        """Nothing is kept back."""
 
-
-class Sink(Protocol):
-    """Where the lines go."""
-
-    def write(self, data: bytes, /) -> int: ...
-    def flush(self) -> None: ...
-
-
-def write(storage: Storage, stream: Sink) -> int:
+def write(storage: Storage, stream: BinaryIO) -> int:
     """Every line to *stream*; the number of jobs."""
     from queuectl.core.exportlines import encode
     from queuectl.core.moving import End, records
@@ -122,7 +109,7 @@ def write(storage: Storage, stream: Sink) -> int:
     return jobs
 
 
-def _write_all(stream: Sink, data: bytearray) -> None:
+def _write_all(stream: BinaryIO, data: bytearray) -> None:
     left = bytes(data)
     while left:
         left = left[stream.write(left) :]

@@ -183,6 +183,11 @@ def test_files_that_are_there_are_not_overwritten(cli: Cli, tmp_path: Path) -> N
     assert "mine" in cli.refused("import", str(tmp_path / "mine.none"), code=2)
 
 
+def test_an_export_that_cannot_be_made_names_the_file_that_was_asked_for(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "missing" / "file"
+    assert f"queuectl: {file}: No such file" in cli.refused("export", str(file), code=1)
+
+
 def test_a_backup_is_a_storage_like_the_one_it_was_made_of(past: Cli, tmp_path: Path) -> None:
     copy = str(tmp_path / "copy.db")
     shape = past("backup", copy, "--json").json
