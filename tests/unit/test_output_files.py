@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,8 +40,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stream(path: Path) -> Stream:
-    return Stream(str(path), Limits())
+def stream(path: Path) -> Iterator[Stream]:
+    made = Stream(str(path), Limits())
+    yield made
+    made.remove()
 
 
 def test_a_job_finds_the_file_of_the_last_one_empty(stream: Stream, path: Path) -> None:
