@@ -55,7 +55,7 @@ class Telling:
         if self.courier is not None:
             self.courier.close()
         if self._couriers is not None:
-            self._couriers.close(*((0.0,) if at_once else ()))
+            self._couriers.close(0.0) if at_once else self._couriers.close()
 
     # -- what there is to tell ------------------------------------------------------------------------
 
