@@ -124,8 +124,9 @@ class CourierLink:
     # -- what the pool calls ------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the courier. One that cannot be started is tried again later."""
-        if self._closed or self._process is not None:
+        """Start the courier, also after ``close``. One that cannot be started is tried again later."""
+        self._closed = False
+        if self._process is not None:
             return
         try:
             self._spawn()
@@ -204,7 +205,7 @@ class CourierLink:
     def close(self, grace: float = 5.0) -> None:
         """Deliver what waits, for up to *grace* seconds; then end the courier. Blocks that long at most. Idempotent."""
         until = self._clock() + grace
-        self._gather = self._next_batch = 0.0
+        gather, self._gather, self._next_batch = self._gather, 0.0, 0.0
         if not self._closed:
             self._go_on()
             while (self._backlog or self._flight) and self._turn(until):
@@ -218,6 +219,7 @@ class CourierLink:
             courier_child.kill(self._process)
             self._release()
         self._dying = [process for process in self._dying if not courier_child.ends(process, 0.5)]
+        self._gather = gather
 
     def _hang_up(self) -> None:
         """Let the courier end, and start no other."""

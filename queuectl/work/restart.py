@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from queuectl.api.errors import QueueCTLError
@@ -31,10 +32,9 @@ if sys.platform == "win32":
 def restart(app: App, signals: Signals, telling: Telling, log: Callable[[str], None]) -> None:
     """Does not return, unless the new configuration cannot be used or the program is gone: that changes nothing."""
     try:
-        fresh = type(app).reopen(app.arguments)
-        recipes_of(fresh)
-        fresh.storage  # noqa: B018 - opening it is the test
-        fresh.close()
+        with closing(type(app).reopen(app.arguments)) as fresh:
+            recipes_of(fresh)
+            fresh.storage  # noqa: B018 - opening it is the test
     except QueueCTLError as error:
         log(f"not restarted: {error}")
         return
@@ -49,5 +49,6 @@ def restart(app: App, signals: Signals, telling: Telling, log: Callable[[str], N
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except OSError as error:
         signals.catch()
+        telling.start()
         supervisor.tell(supervisor.READY)
         log(f"not restarted: {sys.executable}: {error.strerror}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -129,6 +130,24 @@ def test_a_broken_configuration_is_refused_and_the_pool_goes_on(driver: Driver) 
     config.write_text("")
     driver.await_state(driver.enqueue("true"), "completed")
     assert [other.id for other in list_pools(str(driver.run_dir))] == [record.id]
+
+
+def test_a_program_that_is_gone_is_no_restart_and_the_pool_goes_on(driver: Driver) -> None:
+    """Its notifiers are told what happened meanwhile when the program is there again: a courier is one, too."""
+    config, events = driver.folder / "queuectl.toml", driver.folder / "events"
+    events.touch()
+    config.write_text(f'[queuectl]\nnotifiers = ["log"]\n[notifier.log]\npath = "{events}"\n')
+    driver.env["QUEUECTL_CONFIG"] = str(config)
+    python = driver.folder / "python"
+    python.symlink_to(sys.executable)
+    pool = driver.start("--count", "1", prefix=("sh", "-c", 'shift; exec "$0" "$@"', str(python)))
+    python.unlink()
+    pool.signal(signal.SIGUSR2)
+    assert str(python) in pool.await_line("not restarted")
+    id = driver.enqueue("true")
+    driver.await_state(id, "completed")
+    python.symlink_to(sys.executable)
+    until(lambda: f'"job":"{id}"' in events.read_text(), "its end is told")
 
 
 def test_a_stopped_pool_keeps_its_jobs(driver: Driver) -> None:

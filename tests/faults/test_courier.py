@@ -102,6 +102,21 @@ def test_the_first_event_goes_at_once_and_those_that_follow_closely_go_together(
     assert [len(numbers) for _, numbers in driver.told()] == [1, 99]
 
 
+def test_one_that_was_closed_can_be_started_again(start: Start) -> None:
+    """As by a pool that was told to restart, and could not."""
+    driver = start("one", gather=0.5)
+    driver.send(0)
+    driver.link.close(5.0)
+    driver.link.start()
+    driver.send(1)
+    driver.until(lambda: driver.numbers("one") == [0, 1] and driver.link._flight is None)
+    driver.send(2)
+    driver.send(3)
+    driver.until(lambda: driver.numbers("one") == [0, 1, 2, 3])
+    assert [numbers for _, numbers in driver.told()] == [[0], [1], [2, 3]]
+    assert not driver.link.lost and not driver.link.dropped and not driver.link.replaced
+
+
 def test_what_waits_to_go_together_is_not_held_back_at_the_end(start: Start) -> None:
     driver = start("one", gather=1000.0)
     driver.send(0)
