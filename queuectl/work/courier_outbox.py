@@ -46,7 +46,7 @@ MARGIN = 2.0  # a notifier that does not let itself be interrupted takes the cou
 REST_FIRST, REST_LONGEST = 1.0, 60.0  # before a target that failed is tried again, with one delivery
 AGAIN_FIRST, AGAIN_LONGEST = 2.0, 900.0  # before a delivery that failed is
 NICENESS = 10  # jobs go first
-GIVE_WAY, GIVE_WAY_LONGEST = 20.0, 1.0  # on a busy machine it rests so many times as long as it has used a core
+GIVE_WAY, GIVE_WAY_LONGEST = 20.0, 1.0  # on a busy machine: rests so many times as long as it worked, at most a second
 
 
 class TooLong(BaseException):
@@ -62,7 +62,8 @@ def way_given(used: float, waited: float) -> float:
     """Seconds to rest after work that has *used* a core for so many seconds and *waited* for one for so many.
 
     Niceness alone still lets a courier have a tenth of a core, and a receiver that wants a new connection for each
-    event takes all of it. Who had to wait is not alone, and so takes no more than a twentieth.
+    event takes all of it. Who had to wait is not alone, and so takes a twentieth, or more after work that would make it
+    rest for too long.
     """
     return min(GIVE_WAY_LONGEST, GIVE_WAY * used) if waited > used / 4 else 0.0
 

@@ -171,7 +171,8 @@ def end_left(record: WorkerRecord) -> int:
     """End what a dead worker's job has left, with neither keeper nor parent to do it; how many processes remain.
 
     By control group where the worker had one, else by session of its leader and by the mark in the environment. What
-    cleared its environment *and* changed its session *and* lost worker, keeper and pool at one instant cannot be seen.
+    cleared its environment *and* changed its session *and* lost worker, keeper and pool at one instant cannot be seen;
+    in the first milliseconds of a run, which its worker's record does not name yet, the session tells nothing either.
     """
     if record.job is None or record.job.outlives or not here(record):
         return 0

@@ -302,7 +302,7 @@ def test_couriers_give_way_to_jobs(driver: Driver, receiver_of: Receivers) -> No
         pytest.param(0.2, 3.0, 1.0, id="never-for-long"),
     ],
 )
-def test_on_a_busy_machine_a_courier_takes_a_twentieth_of_a_core(used: float, waited: float, rest: float) -> None:
+def test_on_a_busy_machine_a_courier_rests_between_what_it_tells(used: float, waited: float, rest: float) -> None:
     assert way_given(used, waited) == pytest.approx(rest)
 
 
