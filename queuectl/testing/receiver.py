@@ -152,12 +152,16 @@ class Request:
 
 
 def read_request(stream: Any) -> Request | None:
-    """The next request of a connection; None at its end."""
+    """The next request of a connection; None at its end, also if that comes in the middle of one."""
     head = stream.readline()
     if not head:
         return None
     headers = {}
-    while (line := stream.readline().strip()) != b"":
+    while (line := stream.readline()).strip():
         name, _, value = line.partition(b":")
         headers[name.decode("latin-1").lower()] = value.strip().decode("latin-1")
-    return Request(head.decode("latin-1").strip(), headers, stream.read(int(headers.get("content-length", 0))))
+    length = int(headers.get("content-length", 0))
+    body = stream.read(length) if line else None
+    if body is None or len(body) < length:
+        return None
+    return Request(head.decode("latin-1").strip(), headers, body)

@@ -67,6 +67,22 @@ class TestWebhook(NotifierSuite):
 # -- what is sent ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(b"POST / HTTP/1.1\r\nContent-Le", id="head"),
+        pytest.param(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", id="no-body"),
+        pytest.param(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n{}", id="half-a-body"),
+    ],
+)
+def test_a_receiver_has_not_got_what_its_sender_died_in_the_middle_of(receiver: Receiver, part: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", receiver.port), 20) as line:
+        line.sendall(part)
+        line.shutdown(socket.SHUT_WR)
+        assert line.recv(1) == b""
+    assert receiver.requests == []
+
+
 def test_a_receiver_that_knows_the_secret_can_check_who_sent_it_and_when(receiver: Receiver) -> None:
     opened(url=receiver.url).notify([make_event()._replace(delivery="store-7")])
     (request,) = receiver.requests
