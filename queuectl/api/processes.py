@@ -220,5 +220,6 @@ def _enter(cwd: str | None) -> None:
     try:
         os.chdir(cwd)
     except OSError as error:
-        text = "does not exist on this host" if error.errno == errno.ENOENT else (error.strerror or "").lower()
+        why = (error.strerror or "").lower()
+        text = "does not exist on this host" if error.errno == errno.ENOENT else f"cannot be entered: {why}"
         raise StartFailed(f"the directory {cwd} {text}", 126) from error

@@ -186,12 +186,18 @@ def _explain(error: BaseException, whose_fault: str) -> int:
         code = error.code
         return code if isinstance(code, int) else 0 if code is None else _fail(str(code), 1)
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename}: " if error.filename else "the output cannot be written: " if _is_full(error) else ""
         return _fail(f"{where}{error.strerror or error}", SystemRefused.exit_code)
     if isinstance(error, MemoryError):
         return _fail("there is not enough memory for this", QueueCTLError.exit_code)
     kind = type(error).__name__
     return _fail(f"{whose_fault}: {kind}: {error} (QUEUECTL_DEBUG=1 shows where)", QueueCTLError.exit_code)
+
+
+def _is_full(error: OSError) -> bool:
+    import errno
+
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def _in_one_line(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -55,7 +56,7 @@ def _shape(finding: Finding) -> dict[str, str]:
 
 def _shown(findings: Iterator[Finding]) -> Iterator[Finding]:
     """Each as it comes: some take long."""
-    drawn = is_terminal()
+    drawn = is_terminal() and not os.environ.get("NO_COLOR")
     for finding in findings:
         level = f"{finding.level:<8}"
         if drawn:

@@ -38,9 +38,14 @@ def command(program: Program, user: bool, as_json: bool) -> None:
     """
     path = _path(program, user)
     written = _write_new(path, template().encode())
-    app = program.app
-    provider = app.config.provider_of("storage", app.config.main.storage)
-    identity = app.storage.identity
+    try:
+        app = program.app
+        provider = app.config.provider_of("storage", app.config.main.storage)
+        identity = app.storage.identity
+    except BaseException:
+        if written:  # a refused init leaves nothing
+            os.unlink(path)
+        raise
     if as_json:
         emit_json(
             {"file": path, "written": written, "storage": provider, "identity": identity, "home": app.storage.home}

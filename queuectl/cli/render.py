@@ -116,15 +116,18 @@ def _draw(
 
 
 def _fit(widths: Sequence[int], room: int, wide: int | None, least: int = 12) -> list[int]:
-    """The widths of columns that share *room*: *wide* gives way first, then whichever is the widest.
+    """The widths of columns that share *room*: *wide* gives way first, then whichever is the widest; last of all the
+    first column, which names the row, as long as it takes no more than half.
 
     Left to itself rich takes from all alike, and cuts the ids short before anything else.
     """
     fitted = list(widths)
     if wide is not None:
         fitted[wide] = min(widths[wide], max(least, room - sum(widths) + widths[wide]))
+    fitted[0] = min(fitted[0], max(1, room // 2))
     while sum(fitted) > room and max(fitted) > 1:
-        fitted[fitted.index(max(fitted))] -= 1
+        rest = fitted[1:] if max(fitted[1:], default=0) > 2 else fitted
+        fitted[len(fitted) - len(rest) + rest.index(max(rest))] -= 1
     return fitted
 
 

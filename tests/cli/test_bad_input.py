@@ -129,6 +129,8 @@ def test_bad_words_to_other_commands_are_refused(cli: Cli, words: list[str]) -> 
         (["export", "no/such/x"], "no/such/x cannot be made: there is no folder "),
         (["backup", ""], "the name of the FILE is empty"),
         (["backup", "no/such/x"], "no/such/x cannot be made: there is no folder "),
+        (["plugins", "new", "x", "--kind", "backoff", "--into", __file__], " is a file: name another folder"),
+        (["plugins", "new", "x", "--kind", "backoff", "--into", f"{__file__}/x"], " cannot be made: not a directory"),
         (["import", ""], "the name of the FILE is empty"),
         (["import", os.devnull], "is empty: an export has a first and a last line"),
     ],
@@ -164,6 +166,14 @@ def test_a_file_that_is_no_export_is_refused_whole(
     assert said in err
     assert "line 1" in err
     assert err.endswith("; nothing was imported\n")
+
+
+def test_an_init_that_is_refused_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here" / "folder").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    for db in ("", "folder"):
+        assert main(["--db", db, "init"]) == 78
+        assert os.listdir() == ["folder"]
 
 
 def test_an_attempt_that_was_not_is_3(cli: Cli) -> None:

@@ -14,6 +14,7 @@ import pytest
 from commandline import Cli
 
 from queuectl.cli.logs import Screen
+from queuectl.cli.render import _fit as fit
 from queuectl.cli.render import safe_line, safe_text
 
 HOSTILE = "a\x1b]52;c;aGk=\x07b\x9b31mc\u202ed\u2028e\x7ff\rg\ud800h"
@@ -40,6 +41,12 @@ def on_terminal(cli: Cli, *words: str, env: dict[str, str] | None = None) -> str
     os.close(master)
     process.wait(10)
     return shown.decode(errors="surrogateescape").replace("\r\n", "\n")
+
+
+def test_a_narrow_terminal_keeps_what_names_the_row() -> None:
+    assert fit([4, 9, 19, 20], 30, wide=3)[0] == 4
+    assert fit([40, 9, 19, 20], 30, wide=3)[0] == 15
+    assert sum(fit([12, 9, 19, 20], 20, wide=3)) <= 20
 
 
 def test_what_a_terminal_would_obey_is_made_visible() -> None:
@@ -69,7 +76,7 @@ def test_a_pipe_gets_columns_and_a_terminal_gets_a_table(cli: Cli) -> None:
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 def test_no_color_and_dumb_terminals_get_plain_text(cli: Cli, env: dict[str, str]) -> None:
     cli.ok("enqueue", "--", "true")
-    for command in ("list", "status", "queue list"):
+    for command in ("list", "status", "queue list", "doctor"):
         assert "\x1b" not in on_terminal(cli, *command.split(), env=env)
 
 
@@ -110,7 +117,7 @@ def test_a_full_disk_behind_stdout_is_told(cli: Cli) -> None:
         said = process.communicate(timeout=30)[1].decode()
     assert process.returncode == 74
     assert said.startswith("queuectl: ")
-    assert "space" in said
+    assert "the output cannot be written: No space" in said
     assert "Traceback" not in said
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import queuectl
-from queuectl.api.errors import BadInput, Conflict, QueueCTLError
+from queuectl.api.errors import BadInput, Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -77,8 +77,10 @@ def begin(name: str, kind: str, folder: Path | None = None) -> Begun:
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
+    except FileExistsError as error:
+        raise BadInput(f"{folder} is a file: name another folder with --into") from error
     except OSError as error:
-        raise QueueCTLError(f"{error.filename or folder}: {error.strerror}") from error
+        raise BadInput(f"{error.filename or folder} cannot be made: {(error.strerror or '').lower()}") from error
     return Begun(distribution, folder, tuple(texts))
 
 
