@@ -100,7 +100,7 @@ class Follower:
 
         job = self._queue.get(self.id)
         begun = job.state is State.PROCESSING or job.state in FINISHED
-        attempt = max(1, job.attempts + (not begun))
+        attempt = 1 if self.ours else max(1, job.attempts + (not begun))  # ours may have been tried by now
         screens: dict[str, Any] = {}
         try:
             while True:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -59,6 +60,19 @@ def test_the_exit_code_is_the_jobs(cli: Cli, line: str, code: int) -> None:
 @SERVED
 def test_a_timeout_is_124(cli: Cli) -> None:
     assert cli("run", "--timeout", "0.2", "--", "sleep", "60").code == 124
+
+
+@SERVED
+def test_attempts_that_ended_before_anybody_looked_are_shown_too(cli: Cli) -> None:
+    """A job of a millisecond may have been tried before its follower's first look at it."""
+    line = "echo try $QUEUECTL_ATTEMPT; test $QUEUECTL_ATTEMPT = 2"
+    slow = {"QUEUECTL_BACKOFF__FIXED__DELAY": "0.01"}
+    cli.ok("enqueue", "--id", "twice", "--max-retries", "3", "--backoff", "fixed", "-c", line, env=slow)
+    cli.ok("wait", "twice")
+    code = "from queuectl.cli import Program; from queuectl.cli.run import Follower; "
+    follow = [sys.executable, "-c", code + "Follower(Program(), 'twice', ours=True).follow(quiet=False)"]
+    done = subprocess.run(follow, env=cli.env, cwd=cli.home, capture_output=True, text=True, check=True)
+    assert done.stdout == "try 1\ntry 2\n"
 
 
 @SERVED
