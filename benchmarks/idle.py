@@ -12,7 +12,7 @@ from benchmarks.pools import await_job, cpu_seconds, pss_mib, running, tree
 SETTLE = 2.0  # the start and the first job are not idling
 MORE = 8
 FIRST = 10_000  # jobs after which every cache is as full as it gets
-REST = 4.0  # seconds after the last short job in which the workers beyond --count go
+REST = 4.0  # seconds after the last short job in which further lanes go
 
 
 def idle(report: Report, seconds: float) -> float:

@@ -126,7 +126,7 @@ def test_every_state_is_in_the_reference() -> None:
 
 
 def test_every_variable_of_a_job_is_in_the_reference() -> None:
-    names = set(re.findall(r'"(QUEUECTL_[A-Z_]+)"\] = ', read("queuectl/work/worker.py")))
+    names = set(re.findall(r'"(QUEUECTL_[A-Z_]+)"\] = ', read("queuectl/work/policies.py")))
     text = read("docs/reference/environment.md")
     missing = [name for name in names | set(schema.CAPTURED) if f"`{name}`" not in text]
     assert names and not missing, f"docs/reference/environment.md does not say {', '.join(missing)}"

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-POOL_SUFFIX, WORKER_SUFFIX, KEEPER_SUFFIX = ".pool", ".lock", ".keeper"
+POOL_SUFFIX, WORKER_SUFFIX, SOCKET_SUFFIX, KEEPER_SUFFIX = ".pool", ".lock", ".sock", ".keeper"
+LANE_MARK = "-"  # behind a worker's name, before the number of a further lane
 DRAFT = ".new"  # behind the name of a file that is being made
 
 # Layout of a worker's record.
@@ -69,9 +70,14 @@ class WorkerRecord(NamedTuple):
         return output_path(self.path, stream)
 
     @property
+    def worker(self) -> str:
+        """The worker whose lane this is; its first lane has its name."""
+        return self.id.partition(LANE_MARK)[0]
+
+    @property
     def socket_path(self) -> str:
         """Where the worker takes a new pool."""
-        return self.path.removesuffix(WORKER_SUFFIX) + ".sock"
+        return self.path.removesuffix(WORKER_SUFFIX) + SOCKET_SUFFIX
 
     @property
     def mark(self) -> str:
@@ -128,9 +134,24 @@ def list_pools(run_dir: str) -> list[PoolRecord]:
     return [record for path in _paths(run_dir, POOL_SUFFIX) if (record := read_pool(path)) is not None]
 
 
-def list_workers(run_dir: str) -> list[WorkerRecord]:
-    """The workers that have a record here, dead ones included until what they held is settled."""
+def list_lanes(run_dir: str) -> list[WorkerRecord]:
+    """The lanes that have a record here, those of dead workers included until what they held is settled."""
     return [record for path in _paths(run_dir, WORKER_SUFFIX) if (record := read_worker(path)) is not None]
+
+
+def list_workers(run_dir: str) -> list[WorkerRecord]:
+    """The workers that have a record here, each by the lane whose job runs, or else by its first one."""
+    workers: dict[str, WorkerRecord] = {}
+    for record in list_lanes(run_dir):
+        runs = record.job is not None and record.job.phase in (STARTED, RUNNING)
+        if runs or record.worker not in workers:
+            workers[record.worker] = record
+    return list(workers.values())
+
+
+def lanes_of(run_dir: str, worker: str) -> list[str]:
+    """The paths of the records of a worker's lanes."""
+    return [path for path in _paths(run_dir, WORKER_SUFFIX) if os.path.basename(path).startswith(worker)]
 
 
 def live_keepers(run_dir: str) -> list[int]:
@@ -161,8 +182,8 @@ def dead_drafts(run_dir: str) -> list[str]:
 
 
 def find_run(run_dir: str, job: str, attempt: int) -> WorkerRecord | None:
-    """The worker that has this attempt in hand."""
-    for record in list_workers(run_dir):
+    """The lane that has this attempt in hand."""
+    for record in list_lanes(run_dir):
         if record.job is not None and (record.job.id, record.job.attempt) == (job, attempt):
             return record
     return None

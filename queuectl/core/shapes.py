@@ -164,7 +164,7 @@ def worker_shape(record: WorkerRecord) -> dict[str, Any]:
     """One live worker as ``worker list --json`` shows it."""
     job = record.job
     return {
-        "id": record.id,
+        "id": record.worker,
         "pid": record.pid,
         "pool": record.pool,
         "state": "idle" if job is None else "running" if job.outcome is None else "reporting",

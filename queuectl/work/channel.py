@@ -21,14 +21,22 @@ PROTOCOL = 1
 
 HI = "HI"  # worker → pool: [HI, worker, pid, protocol, held]; the first word, and the only truth about what it holds:
 #            null, or [job, attempt]
-JOB = "JOB"  # pool → worker: [JOB, claim, executor, backoff, leased] run this; also acknowledges the one before.
-#              Followed by ident and started_at: its run goes on, and is to be taken up
+JOB = (
+    "JOB"  # pool → worker: [JOB, claim, executor, backoff, handed, leased] run this; also acknowledges the one before.
+)
+#              The two moments are of the monotonic clock. Followed by ident and started_at: its run goes on, and is to
+#              be taken up
 STARTED = "STARTED"  # worker → pool: [STARTED, job, attempt, ident, started_at]; only of jobs that run for a while
 STOP = "STOP"  # pool → worker: [STOP, job, attempt, why, force]
+RETURN = "RETURN"  # pool → worker: [RETURN, job, attempt] give it back, unless it has begun
+RETURNED = "RETURNED"  # worker → pool: [RETURNED, job, attempt]; it has not begun and will not, as was asked, or as it
+#                        was to be stopped, or as this worker takes no more jobs
 DONE = "DONE"  # worker → pool: [DONE, job, attempt, outcome, verdict, delay, decided, size]; body: stdout, stderr
 ACK = "ACK"  # pool → worker: [ACK, job, attempt]; the settlement is committed: forget it
 LEASED = "LEASED"  # pool → worker: [LEASED, moment]; the pool's lease was renewed then, by the monotonic clock
 ADOPT = "ADOPT"  # pool → worker: [ADOPT, pool, protocol]; the first word to a worker's named socket, answered by HI
+LANE = "LANE"  # pool → worker: [LANE, id, protocol]; the first word to its worker's named socket to open a further
+#                lane, answered by HI
 QUIT = "QUIT"  # pool → worker: end when nothing is in hand
 
 _HEAD = struct.Struct("!II")

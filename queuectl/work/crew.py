@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 from queuectl.api import trees
 from queuectl.api.model import OutcomeKind
 from queuectl.core import wire
-from queuectl.core.rundir import WORKER_SUFFIX, WorkerRecord, dead_keepers, list_workers, live_keepers, read_worker
+from queuectl.core.rundir import (
+    SOCKET_SUFFIX,
+    WORKER_SUFFIX,
+    WorkerRecord,
+    dead_keepers,
+    list_lanes,
+    live_keepers,
+    read_worker,
+)
 
 from . import channel as words
 from .channel import Channel
@@ -24,7 +32,7 @@ from .keeperlink import KeeperLink
 from .legacy import end_left, here, remove, unborn_files
 from .peer import BACKSTOP, FAR, Peer
 from .points import reached
-from .record import worker_id
+from .record import lane_id, worker_id
 from .sockets import connect, is_own_user
 
 if TYPE_CHECKING:
@@ -43,6 +51,7 @@ BURIAL, BURY_AGAIN = 0.2, 0.01  # so long the keeper may take to end a dead work
 SILENCE = 3  # leases after which a worker that does not answer is ended
 BIRTHS = 3  # so many workers or keepers may die before they did anything, then the next one waits
 LONGEST_PAUSE = 30.0  # seconds between births that go wrong
+LANES_AGAIN = 0.05  # seconds until lanes are looked at again, where one could not be opened or let go
 
 
 class Crew:
@@ -68,13 +77,15 @@ class Crew:
     ) -> None:
         self.setup = setup
         self.size = size  # how many jobs may run at once
-        self.relief = 0  # how many workers there should be beyond that
+        self.lanes = 1  # how many each worker should have
         self.lease = lease
         self.log = log
         self.peers: dict[str, Peer] = {}
         self.leased_at = time.monotonic()  # the pool's lease: a job that is handed over from now on runs under it
         #: When ``look`` has something to do, as ``next_moment`` found: a peer's moments change with each word.
         self.look_at = FAR
+        self._numbered = 1  # the last further lane that was opened: no name comes back
+        self._lanes_at = FAR  # when to look whether each worker has the lanes that it should have
         self._staff_at = 0.0  # when to try again to have as many workers as there should be
         self._poll = poll
         self._hear_out = hear
@@ -98,19 +109,55 @@ class Crew:
     # -- births ---------------------------------------------------------------------------------------
 
     def staff(self, now: float) -> None:
-        """Keep as many workers as there should be; where they die before they speak, after a pause."""
-        missing = self.size + self.relief - sum([not peer.leaving for peer in self.peers.values()])
-        if missing < 0:
-            self._let_go(-missing)
-        elif missing and now >= self._birth_at and self._bear(missing, now):
+        """Keep as many workers as there should be, each with its lanes; where they die before they speak, pause."""
+        missing = self.size - sum([peer.is_first and not peer.leaving for peer in self.peers.values()])
+        if missing > 0 and now >= self._birth_at and self._bear(missing, now):
             missing = 0
         self._staff_at = self._birth_at if missing > 0 else FAR
+        if now >= self._lanes_at:
+            self._lanes_at = now + LANES_AGAIN if self._tend_lanes() else FAR
 
-    def _let_go(self, number: int) -> None:
-        """Workers beyond what is wanted end, those that hold nothing; the others are asked again."""
-        for peer in [peer for peer in self.peers.values() if peer.is_free][:number]:
-            peer.leaving = True
-            peer.quit()
+    def want_lanes(self, number: int) -> None:
+        """Let each worker have so many."""
+        if number != self.lanes:
+            self.lanes = number
+            self._lanes_at = 0.0
+
+    def _workers(self) -> dict[str, list[Peer]]:
+        """The lanes of each worker, the first one first, where that is at work."""
+        workers: dict[str, list[Peer]] = {}
+        for peer in self.peers.values():
+            if not peer.leaving:
+                workers.setdefault(peer.worker, []).append(peer)
+        return workers
+
+    def _tend_lanes(self) -> bool:
+        """Open lanes that are missing, and let go of those beyond what is wanted. Whether to look again."""
+        again = False
+        for lanes in self._workers().values():
+            if lanes[0].ready:
+                again |= not self._open_lanes(lanes[0], self.lanes - len(lanes))
+            for peer in lanes[self.lanes :]:
+                if peer.is_free:
+                    peer.leaving = True
+                    peer.quit()
+                else:
+                    again = True
+        return again
+
+    def _open_lanes(self, first: Peer, number: int) -> bool:
+        """Open so many further lanes of a worker; whether that went well."""
+        for _ in range(number):
+            try:
+                sock = connect(os.path.join(self.setup.run_dir, first.id + SOCKET_SUFFIX))
+            except OSError:  # it is dead, or has no time
+                return False
+            self._numbered += 1
+            peer = Peer(lane_id(first.id, self._numbered), Channel(sock), self._poll)
+            self._admit(peer)
+            peer.channel.send(words.LANE, peer.id, words.PROTOCOL)
+            reached("pool.lane-asked")
+        return True
 
     def _bear(self, number: int, now: float) -> bool:
         """Ask the keeper for so many workers; whether it heard that."""
@@ -184,9 +231,13 @@ class Crew:
                 peer.kill_at = FAR
                 if not peer.adopted:
                     self._stillborn = 0
+                    if self.lanes > 1:
+                        self._lanes_at = 0.0
                 elif self.setup.alone is not None:
                     peer.tell_renewed(self.leased_at)
             self._hear_out(peer, head, body)
+            if peer.broken:
+                self._dismiss(peer.worker)
         if peer.channel.closed and peer.gone_at is None:
             self._poll.unregister(peer.channel.fileno())
             del self._by_descriptor[peer.channel.fileno()]
@@ -211,34 +262,51 @@ class Crew:
 
     # -- jobs -----------------------------------------------------------------------------------------
 
-    def _census(self) -> tuple[list[Peer], int]:
-        """Workers that wait for a job, and how many more jobs may run now: one whose result is here runs no more."""
-        free, places = [], self.size
-        for peer in self.peers.values():
-            if peer.claim is None:
-                if peer.is_free:
-                    free.append(peer)
-            elif not (peer.reported or peer.adopted):
+    def openings(self, ahead: int, settled: bool = False) -> list[Peer]:
+        """Lanes that can take a job now: one of each worker that is idle, as many as there are places; then those whose
+        job is to lie ready, *ahead* of them for each worker, of workers with the least to do first. With *settled*, as
+        it will be once every result that is here is stored.
+        """
+        places = self.size
+        idle: list[Peer] = []
+        further: list[tuple[int, Peer]] = []
+        for lanes in self._workers().values():
+            open = [peer for peer in lanes if peer.is_free or (settled and peer.reported)]
+            busy = sum([peer.is_busy for peer in lanes])
+            if busy:
                 places -= 1
-        return free, max(0, places)
-
-    def free(self) -> list[Peer]:
-        """Workers that could take a job now, as many as there are places."""
-        free, places = self._census()
-        return free[:places]
-
-    def room(self, settling: int) -> int:
-        """How many jobs could begin once so many of its workers are free again."""
-        free, places = self._census()
-        return min(places, settling + len(free))
+            elif open:
+                idle.append(open.pop(0))
+                busy = 1
+            further += enumerate(open[: max(0, ahead + 1 - busy)], busy)
+        idle = idle[: max(0, places)]
+        return idle + [peer for _depth, peer in sorted(further, key=_depth)]
 
     @property
-    def has_relief(self) -> bool:
-        """Whether a further result could come without anybody having to wait for it to be stored."""
-        for peer in self.peers.values():  # noqa: SIM110 - asked twice in a step: a generator costs as much again
-            if peer.is_free:
-                return True
-        return False
+    def is_supplied(self) -> bool:
+        """Whether every worker has a job that lies ready behind the one that it runs."""
+        for lanes in self._workers().values():  # noqa: SIM110 - asked twice in a step: a generator costs as much again
+            if sum([peer.is_busy for peer in lanes]) < 2:
+                return False
+        return True
+
+    def queued(self) -> list[Peer]:
+        """Lanes whose job waits for another of the same worker to end, for all we know."""
+        queued: list[Peer] = []
+        for lanes in self._workers().values():
+            queued += sorted([peer for peer in lanes if peer.is_busy], key=_handed_at)[1:]
+        return queued
+
+    def withdraw(self) -> None:
+        """Ask for what lies ready, unless it has begun."""
+        for peer in self.queued():
+            peer.withdraw()
+
+    def _dismiss(self, worker: str) -> None:
+        """A worker takes no more jobs: it ends when what it holds is stored."""
+        for peer in self.peers.values():
+            if peer.worker == worker:
+                peer.leaving = True
 
     def holder(self, id: str) -> Peer | None:
         """The worker that has a job in hand, or its result that is not yet stored."""
@@ -258,7 +326,8 @@ class Crew:
         peer.handed_at = time.monotonic()
         peer.kill_at = peer.handed_at + patience
         outlived = [] if run is None else [run.ident, run.started_at]
-        peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff, self.leased_at, *outlived)
+        moments = peer.handed_at, self.leased_at
+        peer.channel.send(words.JOB, wire.pack_claim(claim), executor, backoff, *moments, *outlived)
         reached("pool.job-sent")
         if peer.channel.wants_write:
             peer.watch()
@@ -269,7 +338,7 @@ class Crew:
         """When ``look`` or ``staff`` has something to do, on the monotonic clock."""
         moments = [min(peer.bury_at, peer.kill_at) for peer in self.peers.values()]
         self.look_at = min(moments, default=FAR)
-        return min(self.look_at, self._staff_at) if hiring else self.look_at
+        return min(self.look_at, self._staff_at, self._lanes_at) if hiring else self.look_at
 
     def look(self, now: float) -> None:
         """Bury the dead whose tree is ended, and end who has been silent for too long."""
@@ -295,7 +364,8 @@ class Crew:
         del self.peers[peer.id]
         peer.channel.close()
         if not peer.ready:
-            self._failed_birth(now)
+            if peer.is_first:
+                self._failed_birth(now)
             remove(unborn_files(self.setup.run_dir, peer.id))
         reached("pool.tree-ended")
         self._mourn(peer, record)
@@ -309,7 +379,7 @@ class Crew:
         spare = {*self._spared(), *live_keepers(self.setup.run_dir)}
         if self._keeper is not None:
             spare.add(self._keeper.pid)
-        spare.update(other.pid for other in list_workers(self.setup.run_dir) if other.alive and here(other))
+        spare.update(other.pid for other in list_lanes(self.setup.run_dir) if other.alive and here(other))
         trees.end_children(spare, deadline=1.0)
         end_left(record)
         return True
@@ -331,11 +401,11 @@ class Crew:
 
     def _hear_keeper(self) -> None:
         def died(id: str, status: int) -> None:
-            peer = self.peers.get(id)
-            if peer is not None:
-                peer.buried = status
-                if peer.gone_at is not None:
-                    peer.bury_at = 0.0
+            for peer in self.peers.values():
+                if peer.worker == id:
+                    peer.buried = status
+                    if peer.gone_at is not None:
+                        peer.bury_at = 0.0
 
         assert self._keeper is not None
         if not self._keeper.deaths(died):
@@ -344,3 +414,11 @@ class Crew:
             self._keeper.close()
             self._keeper = None
             remove(dead_keepers(self.setup.run_dir))
+
+
+def _depth(further: tuple[int, Peer]) -> int:
+    return further[0]
+
+
+def _handed_at(peer: Peer) -> float:
+    return peer.handed_at

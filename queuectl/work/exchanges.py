@@ -21,7 +21,7 @@ from .points import reached
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from queuectl.api.model import Exchange
+    from queuectl.api.model import Exchange, Settlement
     from queuectl.api.storage import Storage
 
     from .crew import Crew
@@ -81,25 +81,24 @@ class Exchanges:
         ledger = self._ledger
         if not ledger.unsettled:
             return FAR
-        if ledger.waiting and self._crew.has_relief and not ledger.stopping:
-            return self._pace.linger_until
-        return 0.0
+        return self._pace.linger_until if self.lingers else 0.0
+
+    @property
+    def lingers(self) -> bool:
+        """Whether nobody waits for results to be stored: every worker has its next job ready."""
+        return self._pace.ahead > 0 and not self._ledger.stopping and self._crew.is_supplied
 
     def make(self, now: float) -> None:
         """Store what ended, take what is next, and tell everybody concerned."""
-        ledger, crew, telling = self._ledger, self._crew, self._telling
-        batch = ledger.unsettled
-        room = crew.room(ledger.settling)
-        want = ledger.want(room, self._pace.ahead)
+        batch = self._ledger.unsettled
+        room = len(self._crew.openings(self._pace.ahead, settled=True))
+        want = self._ledger.want(room)
         try:
             for entry in batch:
                 if entry.large:
                     self._keep_output(entry)
-            if telling.routes:
-                settlements = tuple([telling.addressed(entry) for entry in batch])
-            else:
-                settlements = tuple([entry.settlement for entry in batch])
-            turn = Turn(self._pool, settlements, want, ledger.ceilings(), lease=self._lease)
+            settlements = self._settlements(batch)
+            turn = Turn(self._pool, settlements, want, self._ledger.ceilings(), lease=self._lease)
             reached("pool.before-exchange")
             began = time.monotonic()
             answer = self._storage.exchange(turn)
@@ -108,25 +107,34 @@ class Exchanges:
             return
         if self._outage.tries:
             self._outage.end()
-        crew.leased_at = began
+        self._crew.leased_at = began
         self.looked = self.looked or (want > 0 and room > 0)
         if answer.claims:
             reached("pool.claimed")
         if batch:
             reached("pool.settled")
             self._settled(batch, answer)
-            if telling.routes:
-                telling.stored(settlements)
-        ledger.take(answer.claims)
-        self._pace.claimed(len(answer.claims), now)
-        free = crew.free()
-        self._handover.give(free)
-        if ledger.waiting:
-            reached("pool.ahead")
-        self._acknowledge(batch, now)
-        self._lookout.looked(now, want, answer, may_take=bool(free) and ledger.left != 0)
+            if self._telling.routes:
+                self._telling.stored(settlements)
+        self._hand_over(answer, batch, want, now)
         if answer.cancel or answer.watched:
             self._news.hear(answer)
+
+    def _settlements(self, batch: Sequence[Unsettled]) -> tuple[Settlement, ...]:
+        if self._telling.routes:
+            return tuple([self._telling.addressed(entry) for entry in batch])
+        return tuple([entry.settlement for entry in batch])
+
+    def _hand_over(self, answer: Exchange, batch: Sequence[Unsettled], want: int, now: float) -> None:
+        """Give workers what was claimed, and let them forget what was stored."""
+        ledger, pace = self._ledger, self._pace
+        ledger.take(answer.claims)
+        pace.claimed(len(answer.claims), now)
+        pace.stored(len(batch), now)
+        free = self._crew.openings(pace.ahead)
+        self._handover.give(free)
+        self._acknowledge(batch, now)
+        self._lookout.looked(now, want, answer, may_take=bool(free) and ledger.left != 0)
 
     def _keep_output(self, entry: Unsettled) -> None:
         """What is too long for a settlement comes before it."""

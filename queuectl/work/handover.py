@@ -12,6 +12,7 @@ from queuectl.core import transitions
 
 from .ledger import Unsettled, key_of
 from .legacy import remove
+from .pace import FAR, STALE
 from .points import reached
 
 if TYPE_CHECKING:
@@ -57,13 +58,21 @@ class Handover:
             if run is not None:
                 peer.take_up(claim, run.disowned, self._ledger.stopping)
 
-    def place_waiting(self, now: float) -> None:
-        """Begin what was claimed ahead, where a place is free; give it back when it has waited for too long."""
-        self.give(self._crew.free())
-        if self._ledger.waiting and now >= self._pace.stale_at:
-            self._pace.falter()
-            self._ledger.give_back_waiting()
-            reached("pool.given-back")
+    def place_waiting(self) -> None:
+        """Hand over what has found no worker yet, where there is one now."""
+        self.give(self._crew.openings(self._pace.ahead))
+
+    def mind_the_stale(self, now: float) -> None:
+        """Take back what was handed over and has not begun for too long, and give back what nobody has."""
+        since = [peer.handed_at for peer in self._crew.queued() if not peer.withdrawn]
+        self._pace.stale_at = min(since, default=FAR) + STALE
+        if now < self._pace.stale_at and not self._ledger.waiting:
+            return
+        self._pace.stale_at = FAR
+        self._pace.falter()
+        self._ledger.give_back_waiting()
+        self._crew.withdraw()
+        reached("pool.given-back")
 
     def _recipes_of(self, settings: Settings) -> tuple[list[Any], list[Any]]:
         """Executor and backoff. ConfigError or PluginError if one cannot be had."""

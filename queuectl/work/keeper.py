@@ -19,7 +19,6 @@ import sys
 from typing import Any
 
 from queuectl.api import trees
-from queuectl.core.rundir import WORKER_SUFFIX
 
 from . import worker
 from .keeperlink import DIED, LONGEST, SPAWN
@@ -105,7 +104,7 @@ class Keeper:
             reached("keeper.tree-ended")
             dead, self._dead = self._dead, []
             for id, status in dead:
-                mark_swept(os.path.join(self.setup.run_dir, id + WORKER_SUFFIX))
+                mark_swept(self.setup.run_dir, id)
                 reached("keeper.swept")
                 if self.setup.cgroup:
                     trees.remove_cgroup(f"{self.setup.cgroup}/queuectl-{id}")

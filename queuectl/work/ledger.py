@@ -48,13 +48,13 @@ def key_of(claim: Claim) -> tuple[str, int]:
     return claim.job.id, claim.job.attempts
 
 
-def wanted(room: int, waiting: int, left: int | None, ahead: int = 0) -> int:
-    """How many jobs to claim: for each that could begin, and *ahead* of that; none twice, no more than are left.
+def wanted(room: int, waiting: int, left: int | None) -> int:
+    """How many jobs to claim: for each that could be handed over; none twice, no more than are left.
 
-    In the *room* count workers whose results are in the same exchange; without that they would stand idle until
+    In the *room* count lanes whose results are in the same exchange; without that they would stand empty until
     somebody else has finished.
     """
-    want = max(0, room + ahead - waiting)
+    want = max(0, room - waiting)
     return want if left is None else min(want, left)
 
 
@@ -87,14 +87,9 @@ class Ledger:
     def is_used_up(self) -> bool:
         return self._most is not None and self.done >= self._most
 
-    @property
-    def settling(self) -> int:
-        """How many workers can take another job once all that is unsettled is stored."""
-        return sum([entry.peer is not None and not entry.peer.leaving for entry in self.unsettled])
-
-    def want(self, room: int, ahead: int = 0) -> int:
-        """How many jobs to claim in the next exchange, if so many could begin after it."""
-        return wanted(room, len(self.waiting), self.left, ahead)
+    def want(self, room: int) -> int:
+        """How many jobs to claim in the next exchange, if so many could be handed over after it."""
+        return wanted(room, len(self.waiting), self.left)
 
     def ceilings(self) -> Mapping[str, int | None] | None:
         """What may be claimed of each queue in the next exchange, which settles all that is unsettled."""

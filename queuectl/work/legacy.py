@@ -19,6 +19,7 @@ from queuectl.core.rundir import (
     DRAFT,
     ENDED,
     RUNNING,
+    SOCKET_SUFFIX,
     STARTED,
     WORKER_SUFFIX,
     JobRecord,
@@ -138,7 +139,7 @@ def files_of(record: WorkerRecord) -> tuple[str, ...]:
 def files_at(path: str) -> tuple[str, ...]:
     """The files of a worker by the path of its record, the record last."""
     stem = path.removesuffix(WORKER_SUFFIX)
-    return (stem + ".sock", stem + ".out", stem + ".err", path)
+    return (stem + SOCKET_SUFFIX, stem + ".out", stem + ".err", path)
 
 
 def unborn_files(run_dir: str, prefix: str) -> list[str]:

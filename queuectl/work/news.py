@@ -103,9 +103,9 @@ class News:
     def _cancel(self, id: str) -> None:
         """Somebody asked for a job of ours to be cancelled."""
         claim = self._ledger.mark_cancelled(id)
-        peer = self._crew.holder(id)
         if claim is None:
             return
+        peer = self._crew.holder(id)
         if peer is None:
             self._takeover.cancel(claim)
             return

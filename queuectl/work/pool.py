@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 import random
-import select
 import signal
 import socket
 import sys
@@ -48,6 +47,7 @@ from .output import Limits
 from .pace import Pace
 from .peer import FAR
 from .points import reached
+from .poller import Polls
 from .record import create_pool_file, new_id, own_identity
 from .reports import Reports
 from .restart import restart
@@ -103,7 +103,7 @@ class Pool:
         self.id = new_id()
         self.turned_at = time.monotonic()  # when its loop last went round: a probe looks from another thread
         self._drain_by = FAR  # when running jobs are ended, once a stop was asked for
-        self._poll = poll = select.poll()
+        self._poll = poll = Polls()
 
         storage, run_dir, lease, output = app.storage, app.run_dir, options.lease, app.config.output
         limits = Limits(output.limit, output.head, output.tail)
@@ -121,7 +121,7 @@ class Pool:
             ledger=ledger, pace=pace, lookout=lookout, takeover=takeover, telling=telling,
         )  # fmt: skip
         self.crew = crew = Crew(
-            make_setup(app, self.id, limits, lease), options.workers, lease, poll,
+            make_setup(app, self.id, limits, lease), options.workers, lease, poll.crew,
             hear=reports.hear, mourn=reports.mourn, spared=telling.pids, log=log, keeper=keeper,
         )  # fmt: skip
         self.handover = handover = Handover(app, ledger, crew, pace)
@@ -225,7 +225,10 @@ class Pool:
 
     def _step(self) -> None:
         self.turned_at = now = time.monotonic()
-        for descriptor, mask in self._poll.poll(max(0.0, self._next_moment() - now) * 1000 + 0.5):
+        until, crew = self._next_moment(), True
+        if now < self.pace.linger_until and self.exchanges.lingers:
+            until, crew = min(until, self.pace.linger_until), False
+        for descriptor, mask in self._poll.wait(until - now, crew=crew):
             if not self.crew.dispatch(descriptor, mask):
                 self._dispatch(descriptor, mask)
         if self.signals.pending:
@@ -245,11 +248,13 @@ class Pool:
             self._drain_by = FAR
             self.crew.end_jobs(False)
         if not self.ledger.stopping:
-            self.crew.relief = self.pace.relief(now)
+            self.crew.want_lanes(self.pace.lanes(now))
         if not self.ledger.stopping or self.ledger.outlived:
             self.crew.staff(now)
         if self.ledger.waiting:
-            self.handover.place_waiting(now)
+            self.handover.place_waiting()
+        if now >= self.pace.stale_at:
+            self.handover.mind_the_stale(now)
         if now >= self.outage.retry_at and (now >= self.exchanges.settle_at() or self.lookout.should_look(now)):
             self.exchanges.make(now)
         self.telling.tend(now)
@@ -258,8 +263,8 @@ class Pool:
         storage_at = min(self.exchanges.settle_at(), self.lookout.look_at, self.lookout.net_at, self.showing.look_at)
         return min(
             max(storage_at, self.outage.retry_at),
-            self.pace.stale_at if self.ledger.waiting else FAR,
-            self.pace.rest_at if self.crew.relief else FAR,
+            self.pace.stale_at,
+            self.pace.rest_at if self.crew.lanes > 1 else FAR,
             self.news.beat_at,
             self.takeover.sweep_at,
             self._drain_by,
@@ -329,6 +334,7 @@ class Pool:
         supervisor.tell(supervisor.STOPPING)
         if level == FINISH:
             self.ledger.give_back_waiting()
+            self.crew.withdraw()
             running = len(self.ledger.held) - len(self.ledger.unsettled)
             if running:
                 self.log(f"stopping: {running} running job{'s' * (running != 1)} may finish; stop again to end them")

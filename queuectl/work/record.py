@@ -19,12 +19,14 @@ from queuectl.core.rundir import (
     JOB_AT,
     JOB_HEAD,
     KEEPER_SUFFIX,
+    LANE_MARK,
     POOL_SUFFIX,
     SWEPT_AT,
     WORKER_SUFFIX,
     JobRecord,
     PoolRecord,
     WorkerRecord,
+    lanes_of,
 )
 
 from .points import reached
@@ -54,6 +56,11 @@ def worker_id(pool: str) -> str:
     record is known by that.
     """
     return pool[:8] + new_id()[:8]
+
+
+def lane_id(worker: str, number: int) -> str:
+    """The name of a worker's further lane: begins with that of its worker, which is the name of its first one."""
+    return f"{worker}{LANE_MARK}{number}"
 
 
 class Identity(TypedDict):
@@ -134,17 +141,19 @@ class Record:
         os.fsync(self._descriptor)
 
     def remove(self) -> None:
-        """Delete the file; only when nothing is in hand."""
+        """Delete the file and let go of its lock; only when nothing is in hand."""
         os.unlink(self.path)
+        os.close(self._descriptor)
 
 
-def mark_swept(path: str) -> None:
-    """Write into a dead worker's record that nothing of its job lives."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        os.pwrite(descriptor, b"S", SWEPT_AT)
-    finally:
-        os.close(descriptor)
+def mark_swept(run_dir: str, worker: str) -> None:
+    """Write into the records of a dead worker's lanes that nothing of its job lives."""
+    for path in lanes_of(run_dir, worker):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            os.pwrite(descriptor, b"S", SWEPT_AT)
+        finally:
+            os.close(descriptor)

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from queuectl.core import transitions, wire
+from queuectl.core.rundir import WORKER_SUFFIX, output_path
 
 from . import channel as words
 from .ledger import Unsettled, key_of
@@ -73,6 +74,8 @@ class Reports:
         elif word == words.HI:
             reached("pool.hi-read")
             self.lookout.look_at = 0.0
+        elif word == words.RETURNED:
+            self._take_back(peer, *head[1:3])
         elif word == words.STARTED and peer.claim is not None:
             remove(self.ledger.taken_up(peer.claim))
             self.telling.started(peer.claim, head[4])
@@ -91,14 +94,15 @@ class Reports:
         outcome = wire.unpack_outcome(packed)
         assert outcome is not None
         if outcome.left:
-            peer.leaving = True
+            peer.broken = True
         kept: list[bytes | None] = []
         large: list[tuple[str, str]] = []
         at = 0
+        record = os.path.join(self.run_dir, peer.id + WORKER_SUFFIX)
         for stream, size in zip(STREAMS, sizes, strict=True):
             if size < 0:
                 kept.append(None)
-                large.append((stream, os.path.join(self.run_dir, f"{peer.id}.{stream[3:]}")))
+                large.append((stream, output_path(record, stream)))
             else:
                 kept.append(body[at : at + size])
                 at += size
@@ -113,14 +117,29 @@ class Reports:
             stderr=kept[1],
         )
         now = time.monotonic()
-        self.pace.ended(now - peer.handed_at, now, not self.ledger.unsettled)
+        self.pace.ended((outcome.ended_at - outcome.started_at) / 1000, now)
         peer.reported = True
         peer.kill_at = FAR
         self.ledger.keep([Unsettled(claim, settlement, peer, tuple(large))])
 
+    def _take_back(self, peer: Peer, id: str, attempt: int) -> None:
+        """A job that was handed over has not begun, and will not."""
+        claim = peer.claim
+        if claim is None or (claim.job.id, claim.job.attempts) != (id, attempt):
+            return
+        reached("pool.returned-read")
+        run = self.ledger.outlived.get(key_of(claim))
+        if run is not None:  # it goes on: another worker has to see to it
+            self.ledger.take_up(claim, run._replace(disowned=peer.disowned))
+        elif peer.disowned:
+            self.ledger.forget(claim)
+        else:
+            self.ledger.give_back(claim)
+        peer.free()
+
     def _welcome(self, peer: Peer, held: list[Any] | None) -> None:
         """An adopted worker has said what it holds; that is the only truth about it."""
-        claim = self.takeover.orphans.pop(os.path.join(self.run_dir, f"{peer.id}.lock"), None)
+        claim = self.takeover.orphans.pop(os.path.join(self.run_dir, peer.id + WORKER_SUFFIX), None)
         reached("takeover.hi-read")
         if claim is None:
             return

@@ -34,7 +34,7 @@ def listen(folder: str, name: str) -> socket.socket:
     with _inside(folder):
         sock.bind(name)
         os.chmod(name, 0o600)
-    sock.listen(1)
+    sock.listen(8)  # of its pool, which opens lanes, and of one that adopts
     return sock
 
 

@@ -18,12 +18,14 @@ from queuectl.api import trees
 from queuectl.core.rundir import (
     DRAFT,
     POOL_SUFFIX,
+    RUNNING,
+    STARTED,
     PoolRecord,
     WorkerRecord,
     dead_drafts,
     dead_keepers,
+    list_lanes,
     list_pools,
-    list_workers,
     read_worker,
 )
 
@@ -208,7 +210,7 @@ class Takeover:
         self.ledger.hold(claims)
         workers = {
             (record.job.id, record.job.attempt): record
-            for record in sorted(list_workers(self.run_dir) if claims else (), key=_weight)
+            for record in sorted(list_lanes(self.run_dir) if claims else (), key=_weight)
             if record.job is not None and record.pool != self.pool
         }
         for claim in claims:
@@ -232,7 +234,9 @@ class Takeover:
             if orphan.job.id == claim.job.id and not orphan.job.cancel:
                 self.orphans[path] = claim
                 record = read_worker(path)
-                if record is not None and record.alive and here(record) and trees.is_same(record.pid, record.inode):
+                if record is None or record.job is None or record.job.phase not in (STARTED, RUNNING):
+                    continue  # it has ended
+                if record.alive and here(record) and trees.is_same(record.pid, record.inode):
                     trees.send(record.pid, signal.SIGTERM)
 
     def _grown_up(self) -> list[Unsettled]:
@@ -254,7 +258,7 @@ class Takeover:
 
     def _end_trees(self, pools: Container[str] | None) -> None:
         """End what the dead workers of *pools* (None: of all) have left, unless their keeper has done so."""
-        for record in list_workers(self.run_dir):
+        for record in list_lanes(self.run_dir):
             if not record.alive and not record.swept and (pools is None or record.pool in pools):
                 self._end_left(record)
 
@@ -266,7 +270,7 @@ class Takeover:
     def clean(self, dead: Iterable[PoolRecord], adopted: Container[str]) -> None:
         """Remove the files of dead pools, and of their dead workers. When all is stored."""
         gone = {record.id for record in dead}
-        for record in list_workers(self.run_dir):
+        for record in list_lanes(self.run_dir):
             if record.alive or record.pool not in gone or record.id in adopted or record.path in self.orphans:
                 continue
             self._end_left(record)  # its job may be another host's by now, or settled; what it started is still ours

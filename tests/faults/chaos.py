@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from driver import Driver, PoolProcess, processes_with, until
 
-from queuectl.core.rundir import list_pools, list_workers, live_keepers
+from queuectl.core.rundir import list_lanes, list_pools, list_workers, live_keepers
 
 LINE = (
     'j() {{ echo "$1 $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT $(date +%s%N)" >> {journal}; }}; '
@@ -52,7 +52,7 @@ class Figures(NamedTuple):
     jobs: int
     kills: int
     restarts: int
-    kills_ahead: int  # while a pool had workers beyond its places, as it has while jobs are short
+    kills_ahead: int  # while a worker had more than one lane, as it has while jobs are short
     lost_attempts: int
     extra_runs: int
     rescue_median_s: float  # seconds from the death of a worker to its job being due again, its jitter included
@@ -122,7 +122,7 @@ class Chaos:
         draw = self.random.random()
         pools = [record.pid for record in list_pools(run_dir) if record.alive]
         workers = [record for record in list_workers(run_dir) if record.alive]
-        if max(Counter(record.pool for record in workers).values(), default=0) > self.plan.workers:
+        if max(Counter(record.worker for record in list_lanes(run_dir)).values(), default=0) > 1:
             self.ahead += 1
         if draw < 0.1 and pools:
             os.kill(self.random.choice(pools), signal.SIGUSR2)

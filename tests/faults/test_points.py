@@ -57,7 +57,9 @@ GROUPS = {
         "work", ("pool.before-exchange", "pool.claimed", "pool.job-sent", "pool.done-read", "pool.beat")
     ),
     "pool, settling": Group("work", ("pool.output-kept", "pool.settled", "pool.ack-sent")),
-    "pool, ahead of short jobs": Group("short_work", ("pool.ahead", "pool.given-back")),
+    "pool, ahead of short jobs": Group(
+        "short_work", ("pool.lane-asked", "pool.given-back", "pool.return-sent", "pool.returned-read")
+    ),
     "pool, burying a worker": Group("deadly_work", ("pool.worker-gone", "pool.tree-ended")),
     "pool, restarting": Group("restart", ("restart.checked", "restart.before-exec")),
     "pool, taking over": Group(
@@ -82,6 +84,7 @@ GROUPS = {
     "worker, job started": Group("work", ("worker.started", "worker.spawned"), (KILL, TERM)),
     "worker, job running": Group("lasting_work", ("worker.running", "worker.collected"), (KILL, TERM)),
     "worker, job ended": Group("work", ("worker.decided", "worker.done-sent", "worker.ack-read", "worker.files-reset")),
+    "worker, with a job that lay ready": Group("short_work", ("worker.returned",), (KILL, TERM)),
     "worker, while a plugin decides": Group("decided_by_a_plugin", ("worker.ended",)),
     "worker, adopted": Group("takeover", ("worker.adopt-read",), (KILL, TERM)),
     "worker, just adopted": Group("takeover", ("worker.adopted",), (KILL, TERM)),
@@ -130,7 +133,7 @@ class Story:
         self.drain()
 
     def short_work(self) -> None:
-        """Short jobs, so that claims are at hand, and then some that let those wait for a place."""
+        """Short jobs, so that others lie ready, and then some that let those wait."""
         self.put(*[SHORT] * MANY, LONG, LONG, SHORT, SHORT, SHORT)
         self.drain()
 

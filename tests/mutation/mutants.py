@@ -155,14 +155,15 @@ POOL = (
     *of(
         "queuectl/work/ledger.py",
         ("token: what is forgotten", "if held is not None and held.token == claim.token:", "if held is not None:"),
-        ("want", "want = max(0, room + ahead - waiting)", "want = max(0, room + ahead)"),
+        ("want", "want = max(0, room - waiting)", "want = max(0, room)"),
         ("want: nothing at a stop", "        if self.stopping:\n", "        if False:\n"),
     ),
     *of(
         "queuectl/work/pace.py",
-        ("at hand: while jobs are short", "self._streak + 1 if seconds <= SHORT else 0", "self._streak + 1"),
-        ("at hand: for no longer than it may", "        if number:\n", "        if True:\n"),
-        ("at hand: not where no place came", "        self._streak = 0\n        self.stale_at", "        self.stale_at"),
+        ("ready: while jobs are short", "self._streak + 1 if seconds <= SHORT else 0", "self._streak + 1"),
+        ("ready: for no longer than it may", "min(self.stale_at, now + STALE)", "now + STALE"),
+        ("ready: not behind what is long", "are not short.\"\"\"\n        self._streak = 0", "are not short.\"\"\""),
+        ("ready: no more than may", "min(self._lanes - 1, max(1, int(READY / self._each)))", "self._lanes - 1"),
     ),
 )  # fmt: skip
 

@@ -403,7 +403,7 @@ class World:
         settlements = tuple([settlement for _, settlement, _ in batch])
         before = {s.id: self.storage.get([s.id])[0] for s in (*settlements, *again)}
         ahead = self.rng.choice((0, 0, 3)) if self.faults else 0
-        want = wanted(free + settling, len(pool.waiting), None, ahead)
+        want = wanted(free + settling + ahead, len(pool.waiting), None)
         turn = Turn(pool.id, (*again, *settlements), want, now=self.wall)
         answer = self.storage.exchange(turn)
         self.fences(turn, answer, before)

@@ -12,12 +12,12 @@ def test_a_claim_is_made_for_each_job_that_could_begin() -> None:
 def test_claims_that_wait_for_a_worker_are_not_claimed_twice() -> None:
     assert wanted(room=2, waiting=1, left=None) == 1
     assert wanted(room=1, waiting=3, left=None) == 0
-    assert wanted(room=2, waiting=3, left=None, ahead=2) == 1
+    assert wanted(room=4, waiting=3, left=None) == 1
 
 
 def test_no_more_is_claimed_than_is_left() -> None:
     assert wanted(room=4, waiting=0, left=3) == 3
-    assert wanted(room=4, waiting=0, left=0, ahead=4) == 0
+    assert wanted(room=4, waiting=0, left=0) == 0
 
 
 def test_a_pool_that_is_told_to_stop_claims_nothing_more() -> None:
@@ -25,7 +25,7 @@ def test_a_pool_that_is_told_to_stop_claims_nothing_more() -> None:
         ledger = Ledger(most=most)
         assert ledger.want(2) == 2
         ledger.stopping = FINISH
-        assert ledger.want(2, ahead=4) == 0
+        assert ledger.want(6) == 0
 
 
 def test_a_claim_is_forgotten_under_its_token_only() -> None:

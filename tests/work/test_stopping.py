@@ -221,7 +221,7 @@ def state_of(pid: int) -> str:
     ("words", "sentence"),
     [
         (("--count", "0"), "0 is not in the range 1<=x<=1000"),
-        (("--count", "many"), "'many' is not a valid integer"),
+        (("--count", "many"), "'many' is not a whole number"),
         (("--queues", "a,,b"), "a name is empty"),
         (("--queues", "a:0"), "'0' is not a number from 1 to 1000"),
         (("--max-jobs", "-1"), "-1 is not in the range x>=1"),
