@@ -394,7 +394,10 @@ class Crew:
         if took and claim is not None and peer.stop is None and claim.job.settings.timeout is None:
             peer.kill_at = FAR  # it runs, for as long as it likes
             return
-        self.log(f"worker {peer.id} does not answer: ending it")
+        if not took and now < (later := peer.handed_at + SILENCE * self.lease) and peer in self.queued():
+            peer.kill_at = later  # it lies ready: what runs before it may take its time
+            return
+        self.log(f"worker {peer.worker} does not answer: ending it")
         peer.kill_at = now + BACKSTOP
         if here(record) and trees.is_same(record.pid, record.inode):
             trees.send(record.pid, signal.SIGKILL)
