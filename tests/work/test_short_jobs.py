@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
 
 import pytest
 from driver import Driver, until
@@ -132,3 +134,21 @@ def test_what_lies_ready_runs_once_and_no_result_is_lost_when_somebody_is_killed
     assert sorted(behind.runs()) == sorted(["101 1", *again, "102 1", "103 1", "104 1"])
     pool.signal(15)
     assert pool.end() == 0
+
+
+def test_a_stopped_worker_is_not_ended_for_what_lies_ready_behind_its_job(driver: Driver) -> None:
+    """What lies ready has a limit, what runs has none: it may take its time, even while its worker is stopped."""
+    gate, journal = driver.folder / "gate", driver.folder / "journal"
+    long = f"echo $QUEUECTL_JOB_ID >> {journal}; kill -STOP $PPID; until [ -e {gate} ]; do sleep 0.02; done"
+    limited = json.dumps({"command": "true", "timeout": 0.1, "grace": 0})
+    enqueue_lines(driver, [json.dumps({"command": line}) for line in ["/bin/true"] * 100 + [long]] + [limited] * 3)
+    driver.env["QUEUECTL_BACKSTOP_SECONDS"] = "0.2"
+    pool = driver.start("--count", "1", "--until-empty")
+    until(journal.exists, "the long job runs")
+    begun, worker = time.monotonic(), driver.worker_of("101")["pid"]
+    until(lambda: time.monotonic() > begun + 1.0, "whoever lies ready should have been done long ago")
+    os.kill(worker, signal.SIGCONT)
+    gate.touch()
+    assert pool.end() == 0
+    assert [driver.job(id)["attempts"] for id in ("101", "102", "103", "104")] == [1, 1, 1, 1]
+    assert journal.read_text().split() == ["101"]
