@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ def become_subreaper() -> bool:
     """Make orphans among this process's descendants its children. Not inherited over fork. False where impossible."""
     if not sys.platform.startswith("linux") or _off("SUBREAPER"):
         return False
-    import ctypes
-
-    return bool(ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return bool(_prctl()(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def is_subreaper() -> bool:
@@ -53,8 +52,17 @@ def is_subreaper() -> bool:
     import ctypes
 
     answer = ctypes.c_int(0)
-    asked = ctypes.CDLL(None, use_errno=True).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    asked = _prctl()(PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
     return asked == 0 and answer.value == 1
+
+
+@lru_cache(maxsize=1)
+def _prctl() -> Callable[..., int]:
+    """Looked up once: a keeper's workers share what that needs, a quarter of a megabyte."""
+    import ctypes
+
+    found: Callable[..., int] = ctypes.CDLL(None, use_errno=True).prctl
+    return found
 
 
 def children(pid: int | str = "self") -> list[int]:
@@ -200,6 +208,7 @@ def started_at(pid: int) -> float | None:
     return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
 
 
+@lru_cache(maxsize=1)
 def boot_id() -> str:
     """This boot of this host; pids and inodes of another one mean nothing."""
     try:
