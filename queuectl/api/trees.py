@@ -272,13 +272,26 @@ def end_marked(mark: str, sessions: Collection[int] = (), *, deadline: float = T
     """
     started = time.monotonic()
     pause = 0.001
-    while found := marked(mark, sessions):
+    hit: dict[int, bytes] = {}
+    while found := {*marked(mark, sessions), *[pid for pid, born in hit.items() if _birth(pid) == born]}:
         if time.monotonic() - started > deadline:
             return len(found)
-        stop_then_kill(found)
+        hit.update({pid: born for pid in found if (born := _birth(pid))})
+        stop_then_kill([*found])
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
     return 0
+
+
+def _birth(pid: int) -> bytes:
+    """What tells a process from a later one of its number, for as long as it is not dead: on its way it gives up its
+    environment before its files, and then bears no mark."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return b""
+    return b"" if fields[0] in (b"Z", b"X") else fields[19]
 
 
 # --- Control groups ----------------------------------------------------------------------------
